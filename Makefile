@@ -1,0 +1,48 @@
+# `make` alone lists the targets. Every target does its own set-up in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Two workers: the suite is bound by processor time, and more than that only adds memory.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope
+SOURCES := src tests examples benchmarks
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench fmt clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc -type f)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Ivme needs Python 3.11 or newer; name one with: make PYTHON=python3.11"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing Ivme and what it needs into $(VENV) (a few minutes the first time) ..."
+	@$(PIP) install torch==2.13.0
+	@$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.installed ## install everything into .venv
+
+demo: setup ## take the guided tour, under 3 minutes on two cores
+	@$(BIN)/ivme demo
+
+check: setup ## lint, types and import layers
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check ## check, then run every test
+	$(PYTEST) tests
+
+bench: setup ## measure the project's own targets, side by side (writes out/benchmarks)
+	$(BIN)/python benchmarks/run_all.py
+
+fmt: setup ## format Python and C++
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/clang-format -i csrc/*.cpp csrc/*.hpp
+
+clean: ## remove what was built, .venv included
+	rm -rf $(VENV) build dist out

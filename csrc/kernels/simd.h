@@ -1,0 +1,72 @@
+// Vectors of W floats on the compiler's vector extension: the same source becomes SSE2 or NEON,
+// AVX2 or AVX-512 code by flags alone. Everything lives in the instruction set's own namespace and
+// uses no templates of the standard library: the linker keeps one copy of an inline function, and
+// it must not be one that this processor cannot run.
+#pragma once
+
+#include <cstdint>
+
+namespace mm_rec::MM_REC_ISA {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+
+struct bf16 {
+    uint16_t bits;
+};
+
+template <int W>
+struct Vector {
+    typedef float Float __attribute__((vector_size(4 * W)));
+    typedef int32_t Int __attribute__((vector_size(4 * W)));
+    typedef uint32_t Bits __attribute__((vector_size(4 * W)));
+    typedef uint16_t Half __attribute__((vector_size(2 * W)));
+};
+template <int W>
+using Float = typename Vector<W>::Float;
+template <int W>
+using Int = typename Vector<W>::Int;
+template <int W>
+using Bits = typename Vector<W>::Bits;
+
+template <int W>
+inline Float<W> fill(float value) {
+    return Float<W>{} + value;
+}
+
+template <int W>
+inline Float<W> load(const float* from) {
+    Float<W> value;
+    __builtin_memcpy(&value, from, sizeof(value));
+    return value;
+}
+
+template <int W>
+inline Float<W> load(const bf16* from) {
+    typename Vector<W>::Half half;
+    __builtin_memcpy(&half, from, sizeof(half));
+    const Bits<W> bits = __builtin_convertvector(half, Bits<W>) << 16;
+    return (Float<W>)bits;
+}
+
+template <int W>
+inline void store(float* to, Float<W> value) {
+    __builtin_memcpy(to, &value, sizeof(value));
+}
+
+// Rounds to nearest, ties to even; a NaN stays a NaN.
+template <int W>
+inline void store(bf16* to, Float<W> value) {
+    const Bits<W> bits = (Bits<W>)value;
+    const Bits<W> rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    const Bits<W> kept = value == value ? rounded : Bits<W>{} + 0x7fc0u;
+    const typename Vector<W>::Half half = __builtin_convertvector(kept, typename Vector<W>::Half);
+    __builtin_memcpy(to, &half, sizeof(half));
+}
+
+}  // namespace mm_rec::MM_REC_ISA

@@ -1,0 +1,1 @@
+"""Square matrix products through each library: the ways that model code reaches the processor."""

@@ -25,7 +25,7 @@ def write_json(path: Path, content: Any) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
+            json.dump(content, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

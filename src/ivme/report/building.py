@@ -1,0 +1,78 @@
+"""Building: records to a document. To add to reports, add a row to one of the two tables here.
+
+A section is chosen by the data that a record holds, never by the command that wrote it, so a new
+command gets every section that its data fills.
+"""
+
+from collections.abc import Callable, Sequence
+
+from ivme.measure.records import Record
+from ivme.report.document import Block, Document, Part, Section
+from ivme.report.sections.architectures import architecture_section
+from ivme.report.sections.comparisons import (
+    comparison_figures,
+    comparison_findings,
+    comparison_section,
+)
+from ivme.report.sections.machine import ceiling_figures, ceiling_section
+from ivme.report.sections.provenance import (
+    failure_section,
+    machine_section,
+    note_findings,
+    rerun_section,
+    summary,
+)
+from ivme.report.sections.spread import spread_section, stage_section
+from ivme.report.sections.speed import cost_section, latency_section, speed_findings
+
+FINDINGS: tuple[Callable[[Record], list[Block]], ...] = (
+    comparison_findings,
+    note_findings,
+    comparison_figures,
+    speed_findings,
+    ceiling_figures,
+)
+SECTIONS: tuple[Callable[[Record], Section | None], ...] = (
+    comparison_section,
+    architecture_section,
+    latency_section,
+    cost_section,
+    stage_section,
+    spread_section,
+    ceiling_section,
+    failure_section,
+    rerun_section,
+    machine_section,
+)
+
+
+def build_document(records: Sequence[Record]) -> Document:
+    """Return the report of the records, one part each."""
+    parts = tuple(build_part(record) for record in records)
+    title = parts[0].title if len(parts) == 1 else f"Report of {len(parts)} records"
+    return Document(title=title, parts=parts)
+
+
+def build_part(record: Record) -> Part:
+    """Return the report of one record."""
+    return Part(
+        title=title_of(record),
+        summary=summary(record),
+        blocks=tuple(block for find in FINDINGS for block in find(record)),
+        sections=tuple(section for build in SECTIONS if (section := build(record)) is not None),
+    )
+
+
+def title_of(record: Record) -> str:
+    """Return what was measured, in a few words."""
+    models = [one.configuration.get("model") for one in record.measurements]
+    names = [str(name) for name in dict.fromkeys(models) if name]
+    if len(names) > 3:
+        return f"{len(names)} models side by side"
+    if len(names) > 1:
+        return f"{', '.join(names[:-1])} and {names[-1]} side by side"
+    if names:
+        return f"How fast {names[0]} runs"
+    if record.machine.get("ceilings"):
+        return "What this machine can do"
+    return f"ivme {record.kind}"

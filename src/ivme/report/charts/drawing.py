@@ -1,0 +1,47 @@
+"""Drawing: the one place that knows which function draws which chart."""
+
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+from ivme.report.charts.canvas import Canvas
+from ivme.report.charts.lines import draw_lines, draw_sequence
+from ivme.report.charts.rows import draw_bars, draw_forest, draw_strips
+from ivme.report.charts.specifications import (
+    BarChart,
+    Chart,
+    ForestChart,
+    LineChart,
+    SequenceChart,
+    StripChart,
+)
+
+_DRAWN_BY: dict[type, Callable[[Any], tuple[Canvas, float]]] = {
+    BarChart: draw_bars,
+    ForestChart: draw_forest,
+    LineChart: draw_lines,
+    SequenceChart: draw_sequence,
+    StripChart: draw_strips,
+}
+
+
+def chart_style() -> str:
+    """Return the CSS that gives charts their colors, light and dark."""
+    return files("ivme.report.charts").joinpath("charts.css").read_text(encoding="utf-8")
+
+
+def draw(chart: Chart) -> str:
+    """Return a chart as SVG for a page that holds `chart_style()`."""
+    return _finish(chart)
+
+
+def draw_standalone(chart: Chart) -> str:
+    """Return a chart as an SVG file: with its own style, on its own background."""
+    return _finish(chart, f"<style>{chart_style()}</style>", '<rect class="page"')
+
+
+def _finish(chart: Chart, style: str = "", background: str = "") -> str:
+    canvas, height = _DRAWN_BY[type(chart)](chart)
+    if background:
+        style += f'{background} width="100%" height="100%"/>'
+    return canvas.finish(height, f"{chart.title}. {chart.description}", style)

@@ -1,0 +1,123 @@
+"""What a chart shows. Values are in the units that the axis names; nothing here draws."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Interval: TypeAlias = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One figure of a series, with its interval if it has one."""
+
+    x: float
+    y: float
+    interval: Interval | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """Points that belong together, in order of x; `group` is the index of color and marker."""
+
+    name: str
+    points: tuple[Point, ...]
+    group: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineChart:
+    """How a figure moves with a setting that doubles: both axes logarithmic where that helps."""
+
+    title: str
+    description: str
+    x_label: str
+    y_label: str
+    series: tuple[Series, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """One bar: a value from zero, its interval, and the text beside it."""
+
+    label: str
+    value: float
+    text: str
+    interval: Interval | None = None
+    group: int = 0  # index of its color
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarChart:
+    """Amounts of one kind side by side."""
+
+    title: str
+    description: str
+    x_label: str
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """One comparison: a ratio above 1 is better; `tone` is its verdict or "control"."""
+
+    label: str
+    value: float
+    interval: Interval
+    text: str
+    tone: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForestChart:
+    """Ratios with intervals around 1, and the band in which a difference counts as none."""
+
+    title: str
+    description: str
+    x_label: str
+    band: Interval
+    effects: tuple[Effect, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One timed call: its value over the median, and how far out it lies."""
+
+    value: float
+    order: float  # 0 first .. 1 last
+    severity: str = "inlier"  # "inlier", "mild", "severe"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strip:
+    """All samples of one configuration."""
+
+    label: str
+    text: str
+    samples: tuple[Sample, ...]
+    box: Interval | None = None  # quartiles
+
+
+@dataclass(frozen=True, kw_only=True)
+class StripChart:
+    """Raw samples, one dot a call, first call on top of its row."""
+
+    title: str
+    description: str
+    x_label: str
+    strips: tuple[Strip, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceChart:
+    """A figure over the course of a run, with its overall interval and a reference line."""
+
+    title: str
+    description: str
+    x_label: str
+    y_label: str
+    values: tuple[float, ...]
+    interval: Interval
+    reference: float = 1.0
+
+
+Chart: TypeAlias = LineChart | BarChart | ForestChart | StripChart | SequenceChart

@@ -1,0 +1,69 @@
+"""Provenance: what failed, what to mind, and how to measure it again."""
+
+import shlex
+
+from ivme.measure.records import Record
+from ivme.report.document import Block, Command, Note, Paragraph, Section, Table
+from ivme.report.facts import fact_table
+from ivme.report.wording import date_text
+
+
+def note_findings(record: Record) -> list[Block]:
+    """Return the notes of the record, warnings first."""
+    blocks: list[Block] = []
+    if not record.is_complete:
+        text = "The run was interrupted: this is what was measured until then."
+        blocks.append(Note(text=text, is_warning=True))
+    failed = sum(one.failure is not None for one in record.measurements)
+    if failed:
+        text = f"{failed} of {len(record.measurements)} configurations failed; reasons below."
+        blocks.append(Note(text=text, is_warning=True))
+    return [*blocks, *(Note(text=note) for note in record.notes)]
+
+
+def failure_section(record: Record) -> Section | None:
+    """Return the configurations that failed, and why."""
+    rows = tuple((one.label, one.failure) for one in record.measurements if one.failure is not None)
+    if not rows:
+        return None
+    table = Table(caption="Not measured", columns=("Configuration", "Reason"), rows=rows)
+    return Section(title="What failed", blocks=(table,))
+
+
+def rerun_section(record: Record) -> Section | None:
+    """Return the command that measures this again."""
+    if not record.command:
+        return None
+    text = Paragraph(text="The same measurement, on the machine that it is run on:")
+    command = Command(text=shlex.join(record.command))
+    return Section(title="Measure it again", blocks=(text, command))
+
+
+def machine_section(record: Record) -> Section | None:
+    """Return machine, versions and settings, folded."""
+    described = {key: value for key, value in record.machine.items() if key != "ceilings"}
+    groups = {"Machine": described, "Versions": record.versions, "Settings": record.settings}
+    tables = tuple(fact_table(name, facts) for name, facts in groups.items() if facts)
+    if not tables:
+        return None
+    return Section(title="Machine, versions and settings", blocks=tables, is_folded=True)
+
+
+def summary(record: Record) -> str:
+    """Return when, where and with what the record was measured."""
+    versions = (
+        f"{name} {record.versions[name]}"
+        for name in ("ivme", "torch", "transformers")
+        if name in record.versions
+    )
+    return f"Measured {date_text(record.created_at)}{_place(record)}. {', '.join(versions)}."
+
+
+def _place(record: Record) -> str:
+    processor = record.machine.get("processor")
+    cores = record.machine.get("usable_cores")
+    if isinstance(processor, dict):
+        processor, cores = processor.get("name"), processor.get("usable_cores", cores)
+    if not processor:
+        return ""
+    return f" on {processor}" + (f", {cores} cores" if cores else "")

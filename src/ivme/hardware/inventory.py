@@ -113,9 +113,7 @@ def read_inventory(*, with_torch: bool = False) -> Inventory:
     )
 
 
-def machine_fingerprint(
-    processor: Processor, memory: Memory, versions: Mapping[str, str]
-) -> str:
+def machine_fingerprint(processor: Processor, memory: Memory, versions: Mapping[str, str]) -> str:
     """Return a hash that changes when measured ceilings would: hardware, cores, libraries.
 
     Memory is rounded to GiB, because a kernel update moves its last bytes.

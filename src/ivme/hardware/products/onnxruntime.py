@@ -29,7 +29,7 @@ def paths() -> tuple[ProductPath, ...]:
             name=f"onnxruntime-int8-{name}",
             library="onnxruntime",
             precision="int8",
-            how=f"MatMulInteger, {name.upper()}",
+            how=f"MatMulInteger {name.upper()}",
             prepare=partial(_prepare_integer, left_type),
         )
         for name, left_type in (("u8s8", "uint8"), ("s8s8", "int8"))
@@ -38,7 +38,7 @@ def paths() -> tuple[ProductPath, ...]:
         name="onnxruntime-int8-dynamic",
         library="onnxruntime",
         precision="int8",
-        how="DynamicQuantizeLinear + MatMulInteger",
+        how="dynamic quantization, U8S8",
         prepare=_prepare_dynamic,
     )
     return (fp32, *integer, dynamic)
@@ -110,5 +110,8 @@ def _prepare(
     binding.bind_cpu_input("left", left)
     binding.bind_output("out", "cpu", 0, out.dtype, out.shape, out.ctypes.data)
     return PreparedProduct(
-        run=lambda: session.run_with_iobinding(binding), result=lambda: out, ran_in=ran_in
+        run=lambda: session.run_with_iobinding(binding),
+        result=lambda: out,
+        ran_in=ran_in,
+        keeps=(left, out),  # the binding holds their addresses only
     )

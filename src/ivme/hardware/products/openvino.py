@@ -23,8 +23,8 @@ ACTIVATION_RANGE = 1.0  # the int8 activations stand for [-1, 1]
 def paths() -> tuple[ProductPath, ...]:
     """Return OpenVINO's ways: fp32, bf16, and int8 through FakeQuantize as NNCF writes it."""
     how = {
-        "fp32": "MatMul, precision hint f32",
-        "bf16": "MatMul, precision hint bf16",
+        "fp32": "MatMul, hint f32",
+        "bf16": "MatMul, hint bf16",
         "int8": "FakeQuantize + MatMul",
     }
     return tuple(
@@ -61,7 +61,10 @@ def _prepare(precision: str, size: int, threads: int) -> PreparedProduct:
     request = compiled.create_infer_request()
     request.set_input_tensor(Tensor(left, shared_memory=True))
     return PreparedProduct(
-        run=request.infer, result=lambda: request.get_output_tensor().data, ran_in=ran_in
+        run=request.infer,
+        result=lambda: request.get_output_tensor().data,
+        ran_in=ran_in,
+        keeps=(left,),  # the tensor shares its memory
     )
 
 

@@ -20,6 +20,7 @@ class PreparedProduct:
     result: Callable[[], "np.ndarray"]  # of the last run: [n, n]
     ran_in: str  # the precision that the library says it computes in
     calls_per_run: int = 1  # an accelerator gets several, so that its launch cost vanishes
+    keeps: tuple[object, ...] = ()  # what must stay alive while `run` may be called
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,5 +65,3 @@ def as_array(value: Any) -> "np.ndarray":
 
     tensor = value.cpu()
     return tensor.float().numpy() if tensor.dtype.is_floating_point else tensor.numpy()
-
-

@@ -30,7 +30,7 @@ def paths() -> tuple[ProductPath, ...]:
             name=f"torch-packed-{precision}",
             library="torch",
             precision=precision,
-            how="oneDNN linear, packed weights",
+            how="oneDNN, packed weights",
             prepare=partial(_prepare_packed, precision),
         )
         for precision in ("fp32", "bf16")

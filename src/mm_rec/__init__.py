@@ -18,7 +18,7 @@ _HOMES = {
     "save_session": "mm_rec.core.session",
 }
 
-__all__ = [*_HOMES, "register"]  # noqa: PLE0604, names resolve through __getattr__
+__all__ = [*_HOMES, "register"]
 
 
 def __getattr__(name: str) -> Any:

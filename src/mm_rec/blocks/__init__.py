@@ -1,0 +1,1 @@
+"""The parts that an MM-Rec model is stacked from."""

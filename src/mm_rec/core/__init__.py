@@ -1,0 +1,1 @@
+"""The mechanisms of MM-Rec: recurrence, memory, state, loss and planning."""

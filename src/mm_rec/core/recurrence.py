@@ -1,0 +1,107 @@
+"""The short-term state: decay from input and context, two gates, and a convex recurrence."""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, linear
+
+from mm_rec.configuration import MMRecConfig
+from mm_rec.core.initialization import GATE_LOGIT, decay_biases, starts_with
+from mm_rec.ops.exact_recurrence.reference import exact_recurrence
+
+
+class DecayLogit(nn.Module):
+    """A bottleneck D -> inner -> D with GELU: the low-rank half of the decay (DPG)."""
+
+    def __init__(self, model_dim: int, inner_dim: int, bias: list[float]) -> None:
+        super().__init__()
+        self.down = nn.Linear(model_dim, inner_dim)
+        self.up = starts_with(nn.Linear(inner_dim, model_dim), bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logit [B, T, D]."""
+        return self.up(gelu(self.down(x)))
+
+
+class ShortTermRecurrence(nn.Module):
+    """h[t] = a[t] h[t-1] + b[t], with a = 1 - (1 - gamma) g and b = (1 - gamma) g i z."""
+
+    def __init__(self, config: MMRecConfig) -> None:
+        super().__init__()
+        width = config.model_dim
+        self.is_exact = config.recurrence == "exact"
+        gamma_bias, context_bias = decay_biases(width)
+        inner = cast(int, config.inner_dim)
+        self.W_gamma = DecayLogit(width, inner, gamma_bias)
+        self.W_context = DecayLogit(width, inner, context_bias)
+        self.W_g = starts_with(nn.Linear(width, width), bias=[GATE_LOGIT] * width)
+        self.W_m = starts_with(nn.Linear(2 * width, width), bias=[GATE_LOGIT] * width)
+
+    def forward(
+        self, z: Tensor, k: Tensor, gate_input: Tensor, hidden: Tensor, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return h after every token [B, T, D] and after the last one that counts [B, D].
+
+        z, k: [B, T, D]; gate_input: z before the first token, [B, D] (unused where the recurrence
+        is exact); hidden: h before it, [B, D]; mask: [B, T] or None, False leaves h as it is.
+        """
+        width = z.shape[-1]
+        see_input, see_state = self.W_m.weight.split(width, dim=1)
+        down = self.W_gamma.down
+        # One product for the two maps that see z.
+        seen = linear(z, torch.cat([down.weight, see_input]), torch.cat([down.bias, self.W_m.bias]))
+        bottleneck, mdi_logit = seen.split([down.out_features, width], dim=-1)
+        gamma_logit = self.W_gamma.up(gelu(bottleneck))
+        context_logit = self.W_context(k)
+        if self.is_exact:
+            return exact_recurrence(
+                gamma_logit, context_logit, mdi_logit, z, hidden,
+                self.W_g.weight, self.W_g.bias, see_state, mask,
+            )  # fmt: skip
+        previous = shift(z, gate_input)
+        # And one for the two that see the token before.
+        seen = linear(previous, torch.cat([self.W_g.weight, see_state]))
+        input_gate_logit, mdi_shift = seen.split(width, dim=-1)
+        return gated_recurrence(
+            gamma_logit, context_logit, input_gate_logit + self.W_g.bias, mdi_logit + mdi_shift,
+            z, hidden, mask,
+        )  # fmt: skip
+
+
+def shift(sequence: Tensor, first: Tensor) -> Tensor:
+    """Return the sequence [B, T, D] one step later, beginning with `first` [B, D]."""
+    return torch.cat([first.unsqueeze(1).to(sequence.dtype), sequence[:, :-1]], dim=1)
+
+
+def last_before(sequence: Tensor, first: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return the last element that counts [B, D], or `first` where none does."""
+    if lengths is None:
+        return sequence[:, -1]
+    rows = torch.arange(sequence.shape[0], device=sequence.device)
+    last = sequence[rows, (lengths - 1).clamp(min=0)]
+    return torch.where((lengths > 0).unsqueeze(-1), last, first.to(sequence.dtype))
+
+
+def gated_recurrence(
+    gamma_logit: Tensor,
+    context_logit: Tensor,
+    input_gate_logit: Tensor,
+    mdi_logit: Tensor,
+    z: Tensor,
+    h0: Tensor,
+    mask: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return every state and the last one of the gated recurrence, by doubling."""
+    gamma = torch.sigmoid(gamma_logit.to(h0.dtype)) * torch.sigmoid(context_logit.to(h0.dtype))
+    update = (1 - gamma.clamp(1e-6, 1 - 1e-6)) * torch.sigmoid(mdi_logit.to(h0.dtype))
+    if mask is not None:
+        update = update * mask.unsqueeze(-1)
+    a, b = 1 - update, update * torch.sigmoid(input_gate_logit.to(h0.dtype)) * z.to(h0.dtype)
+    step = 1
+    while step < a.shape[1]:
+        b = torch.cat([b[:, :step], a[:, step:] * b[:, :-step] + b[:, step:]], dim=1)
+        a = torch.cat([a[:, :step], a[:, step:] * a[:, :-step]], dim=1)
+        step *= 2
+    h = a * h0.unsqueeze(1) + b
+    return h.to(z.dtype), h[:, -1]

@@ -1,0 +1,1 @@
+"""The exact recurrence: gates see the state itself, so it is stepped."""

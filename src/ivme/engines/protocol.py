@@ -46,9 +46,7 @@ class StageSeconds:
 class Session(Protocol):
     """A model made ready to run by an engine."""
 
-    def predict(
-        self, texts: Sequence[str], stages: StageSeconds | None = None
-    ) -> list[Prediction]:
+    def predict(self, texts: Sequence[str], stages: StageSeconds | None = None) -> list[Prediction]:
         """Return one prediction a text, in order; all texts run as one batch."""
         ...
 

@@ -15,8 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from ivme.errors import DeviceError, OutOfMemoryError, UsageError
 from ivme.measure.clock import Clock, SystemClock
-from ivme.models.kinds import AUTO_CLASSES, GOOD_FOR, KINDS, architecture_of, kind_of
-from ivme.models.kinds import refuse_other_senses
+from ivme.models.generation import make_greedy
+from ivme.models.kinds import (
+    AUTO_CLASSES,
+    GOOD_FOR,
+    KINDS,
+    architecture_of,
+    kind_of,
+    refuse_other_senses,
+)
 from ivme.models.pooling import Pooling, read_pooling
 from ivme.models.quiet import quiet_libraries
 from ivme.models.sources import model_folder
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16", "float16")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 CONTENT_FILES = ("*.safetensors", "*.json", "*.txt", "*.model")  # what a model is made of
+OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xlm-roberta-xl")
 NO_LIMIT = 1_000_000  # tokenizers without a limit name a number beyond this
 
 
@@ -96,13 +104,16 @@ def load_model(
     refuse_other_senses(config, reference)
     kind = kind or ("embedding" if _is_sentence_model(folder) else kind_of(config, reference))
     clock = clock or SystemClock()
-    start = clock.now()
     with quiet_libraries():
+        _import_classes(config, kind)
+        start = clock.now()
         tokenizer, notes = _load_tokenizer(folder, reference, kind)
         model = _load_weights(folder, reference, config, kind, dtype, attention)
         model = _move(model, device, reference)
-    load_s = clock.now() - start
+        load_s = clock.now() - start
     _set_padding(model, tokenizer)
+    if kind in ("causal", "seq2seq"):
+        notes += make_greedy(model)
     return LoadedModel(
         reference=reference,
         folder=folder,
@@ -227,6 +238,16 @@ def _load_weights(
     return model.eval().requires_grad_(False)
 
 
+def _import_classes(config: Mapping[str, Any], kind: str) -> None:
+    """Import what loading needs, so that imports do not count as loading."""
+    import transformers.quantizers.auto  # noqa: F401 (every from_pretrained() comes by here)
+    from transformers import CONFIG_MAPPING
+
+    if config["model_type"] in CONFIG_MAPPING:
+        classes = _auto_class(config, kind)._model_mapping
+        classes.get(CONFIG_MAPPING[config["model_type"]], None)
+
+
 def _auto_class(config: Mapping[str, Any], kind: str) -> Any:
     import transformers
     from transformers.models.auto import modeling_auto
@@ -294,9 +315,6 @@ def _max_length(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") 
     limits = [limit for limit in (positions, tokenizer.model_max_length) if limit]
     least = min(limits, default=math.inf)
     return int(least) if least < NO_LIMIT else None
-
-
-OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xlm-roberta-xl")
 
 
 def _labels(model: "PreTrainedModel") -> tuple[str, ...]:

@@ -24,11 +24,11 @@ from ivme.models.quiet import quiet_libraries
 from ivme.models.tokenizers import train_tokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 PREFIX = "preset:"
 MARKER = "ivme_preset.json"  # written last: a folder without it is half made
-FORMAT = 1  # raise it when the making changes and recipes do not
+FORMAT = 2  # raise it when the making changes and recipes do not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,9 +147,24 @@ def _write_files(folder: Path, recipe: PresetRecipe) -> None:
         )
         torch.manual_seed(recipe.seed)
         model = getattr(module, recipe.model_class)(config)
+        _silence_start(model)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     _write_marker(folder, recipe)
+
+
+def _silence_start(model: "PreTrainedModel") -> None:
+    """Set the embedding that decoding starts from to zero, where there is one.
+
+    With tied random embeddings a decoder answers with the token it is given: started from padding
+    it would write nothing but padding, and every comparison of texts would pass.
+    """
+    import torch
+
+    start = getattr(model.config, "decoder_start_token_id", None)
+    if start is not None:
+        with torch.no_grad():
+            model.get_input_embeddings().weight[start] = 0
 
 
 def _token_ids(recipe: PresetRecipe, tokenizer: "PreTrainedTokenizerFast") -> dict[str, int]:
@@ -185,6 +200,7 @@ def _bert(name: str, summary: str, hidden_size: int, layers: int, heads: int) ->
             "num_hidden_layers": layers,
             "num_attention_heads": heads,
             "intermediate_size": 4 * hidden_size,
+            "initializer_range": 0.02 * (768 / hidden_size) ** 0.5,  # as strong at any width
             "num_labels": 2,
         },
         tokenizer="wordpiece",

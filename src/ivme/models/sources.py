@@ -124,9 +124,7 @@ def _download(reference: str) -> Path:
 
     with quiet_libraries():
         try:
-            folder = snapshot_download(
-                reference, allow_patterns=WANTED, ignore_patterns=UNWANTED
-            )
+            folder = snapshot_download(reference, allow_patterns=WANTED, ignore_patterns=UNWANTED)
         except RepositoryNotFoundError as error:
             raise _not_found(reference, "the hub has none of that name open to you") from error
         except Exception as error:  # the client raises those of several network libraries

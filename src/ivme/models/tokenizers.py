@@ -116,8 +116,15 @@ def _train_byte_level(size: int, texts: Iterable[str], special: list[str]) -> "T
 
 
 def _train_unigram(size: int, texts: Sequence[str]) -> "tuple[Tokenizer, dict[str, Any]]":
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
-    from tokenizers import pre_tokenizers
+    from tokenizers import (
+        AddedToken,
+        Regex,
+        Tokenizer,
+        decoders,
+        models,
+        normalizers,
+        pre_tokenizers,
+    )
 
     special = ["<pad>", "</s>", "<unk>"]
     normalizer = normalizers.Sequence(

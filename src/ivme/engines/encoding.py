@@ -1,0 +1,83 @@
+"""Texts to token ids, the same way in every engine: truncation, padding, and their limits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ivme.engines.protocol import EngineOptions
+from ivme.errors import UsageError, WorkloadError
+
+if TYPE_CHECKING:
+    from transformers import BatchEncoding
+
+    from ivme.models.loading import LoadedModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenLimits:
+    """How many tokens a text may have and is padded to; None: as many as it has."""
+
+    max_length: int | None
+    pad_to: int | None
+
+    def tokenizer_arguments(self) -> dict[str, Any]:
+        """Return the arguments that make a Transformers tokenizer keep to the limits."""
+        length = self.pad_to or self.max_length
+        return {
+            "truncation": length is not None,
+            "max_length": length,
+            "padding": "max_length" if self.pad_to else "longest",
+        }
+
+
+def token_limits(model: "LoadedModel", options: EngineOptions) -> TokenLimits:
+    """Return the limits that the options ask for, checked against what the model takes.
+
+    A causal model's limit leaves room for the tokens it is to generate. Padding to fewer tokens
+    than a text may have cuts longer texts to it.
+
+    Raises:
+        UsageError: the options go beyond the model's limit.
+    """
+    limit = model.max_length
+    if limit is not None and model.kind == "causal":
+        limit -= options.new_tokens
+        if limit < 1:
+            raise UsageError(
+                f"new_tokens={options.new_tokens} leaves no room for a text: {model.reference!r} "
+                f"takes {model.max_length} tokens, generated ones included"
+            )
+    for name in ("max_length", "pad_to"):
+        value = getattr(options, name)
+        if value is not None and not 1 <= value <= (limit or value):
+            raise UsageError(
+                f"{name}={value}; expected 1 to {limit} tokens, the limit of {model.reference!r}"
+                + (f" less {options.new_tokens} new ones" if model.kind == "causal" else "")
+            )
+    max_length = options.max_length or limit
+    if options.pad_to and max_length:
+        max_length = min(max_length, options.pad_to)
+    return TokenLimits(max_length=max_length, pad_to=options.pad_to)
+
+
+def encode(model: "LoadedModel", texts: Sequence[str], limits: TokenLimits) -> "BatchEncoding":
+    """Return the texts as one padded batch of tensors on the CPU.
+
+    Raises:
+        WorkloadError: a text has no token at all, or lacks the mask of a masked model.
+    """
+    batch = model.tokenizer(list(texts), return_tensors="pt", **limits.tokenizer_arguments())
+    if not bool(batch["attention_mask"].any(dim=1).all()):
+        raise WorkloadError("an empty text has no token to start from; leave empty texts out")
+    return batch
+
+
+def count_tokens(model: "LoadedModel", texts: Sequence[str], limits: TokenLimits) -> list[int]:
+    """Return the tokens of each text, special ones included, after truncation."""
+    encoded = model.tokenizer(
+        list(texts),
+        truncation=limits.max_length is not None,
+        max_length=limits.max_length,
+        return_attention_mask=False,
+    )
+    return [len(tokens) for tokens in encoded["input_ids"]]

@@ -1,0 +1,27 @@
+"""The engines by name. Asking for one imports its file; this one imports nothing heavy.
+
+To add an engine: one file that defines a class as protocol.py says, and one line in ENGINES.
+"""
+
+import importlib
+
+from ivme.engines.protocol import Engine
+from ivme.errors import UnknownEngineError
+
+ENGINES = {  # name -> module and class
+    "transformers": "ivme.engines.transformers_engine:TransformersEngine",
+    "pipeline": "ivme.engines.pipeline_engine:PipelineEngine",
+}
+
+
+def get_engine(name: str) -> Engine:
+    """Return the engine called `name`.
+
+    Raises:
+        UnknownEngineError: there is none; the message lists those there are.
+    """
+    if name not in ENGINES:
+        raise UnknownEngineError(f"engine={name!r}; expected one of {', '.join(sorted(ENGINES))}")
+    module, _, class_name = ENGINES[name].partition(":")
+    engine: Engine = getattr(importlib.import_module(module), class_name)()
+    return engine

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def use_threads(threads: int) -> None:
-    """Make torch run this call on so many threads; sessions with different numbers may alternate."""
+    """Make torch run the next call on so many threads; sessions that differ may take turns."""
     import torch
 
     if torch.get_num_threads() != threads:

@@ -105,7 +105,8 @@ def load_model(
     kind = kind or ("embedding" if _is_sentence_model(folder) else kind_of(config, reference))
     clock = clock or SystemClock()
     with quiet_libraries():
-        _import_classes(config, kind)
+        model_class = _model_class(config, kind, reference)
+        attention = attention or ("sdpa" if model_class._supports_sdpa else "eager")
         start = clock.now()
         tokenizer, notes = _load_tokenizer(folder, reference, kind)
         model = _load_weights(folder, reference, config, kind, dtype, attention)
@@ -211,50 +212,61 @@ def _load_weights(
     config: Mapping[str, Any],
     kind: str,
     dtype: str,
-    attention: str | None,
+    attention: str,
 ) -> "PreTrainedModel":
     """Return the model on the CPU, evaluating, gradients off; raises UsageError if damaged."""
     import torch
 
-    for choice in (attention,) if attention else ("sdpa", "eager"):
-        try:
-            model, report = _auto_class(config, kind).from_pretrained(
-                folder,
-                dtype=getattr(torch, dtype),
-                attn_implementation=choice,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-            break
-        except Exception as error:  # of safetensors, of configs, of each model class
-            if attention is None and choice == "sdpa" and "scaled_dot_product" in str(error):
-                continue
-            raise UsageError(_why_not_loaded(reference, kind, error)) from error
+    try:
+        model, report = _auto_class(config, kind).from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            attn_implementation=attention,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # of safetensors, of configs, of each model class
+        raise UsageError(_why_not_loaded(reference, kind, error)) from error
     _refuse_missing_weights(report, reference, kind)
     if config.get("is_encoder_decoder") and kind == "embedding" and hasattr(model, "encoder"):
         model = model.get_encoder()
     return model.eval().requires_grad_(False)
 
 
-def _import_classes(config: Mapping[str, Any], kind: str) -> None:
-    """Import what loading needs, so that imports do not count as loading."""
+def _model_class(config: Mapping[str, Any], kind: str, reference: str) -> Any:
+    """Return the class that the model will be of, imported, so that imports are not timed.
+
+    Raises:
+        UsageError: Transformers has no class of this kind for the model's type.
+    """
     import transformers.quantizers.auto  # noqa: F401 (every from_pretrained() comes by here)
     from transformers import CONFIG_MAPPING
 
-    if config["model_type"] in CONFIG_MAPPING:
-        classes = _auto_class(config, kind)._model_mapping
-        classes.get(CONFIG_MAPPING[config["model_type"]], None)
+    model_type = config["model_type"]
+    if model_type not in CONFIG_MAPPING:
+        raise UsageError(
+            f"model {reference!r} is of type {model_type!r}, which needs code that Transformers "
+            "does not have, and code that comes with a model is not run; give another model"
+        )
+    classes = _auto_class(config, kind)._model_mapping
+    found = classes.get(CONFIG_MAPPING[model_type], None)
+    if found is None:
+        raise UsageError(
+            f"model {reference!r} is of type {model_type!r}, of which there is no kind={kind!r}; "
+            "leave kind out to take the one that its config names"
+        )
+    return found[0] if isinstance(found, tuple) else found
 
 
 def _auto_class(config: Mapping[str, Any], kind: str) -> Any:
     import transformers
-    from transformers.models.auto import modeling_auto
+    from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 
-    if kind == "embedding" and config.get("is_encoder_decoder"):
-        if config["model_type"] in modeling_auto.MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES:
-            return transformers.AutoModelForTextEncoding  # leaves the decoder out
+    has_decoder_to_leave_out = config.get("is_encoder_decoder") and kind == "embedding"
+    if has_decoder_to_leave_out and config["model_type"] in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES:
+        return transformers.AutoModelForTextEncoding
     return getattr(transformers, AUTO_CLASSES[kind])
 
 
@@ -264,11 +276,6 @@ def _why_not_loaded(reference: str, kind: str, error: Exception) -> str:
         return (
             f"model {reference!r}: its safetensors file is damaged ({reason}); copy or download "
             "it again"
-        )
-    if "trust_remote_code" in str(error) or "does not recognize this architecture" in str(error):
-        return (
-            f"model {reference!r} needs code that is not in Transformers, and code that comes with "
-            "a model is not run; give a model of an architecture that Transformers has"
         )
     return f"model {reference!r} cannot be loaded as kind={kind!r}: {reason}"
 

@@ -1,15 +1,25 @@
 """Records as the measuring commands write them, made up: realistic noise, nothing measured."""
 
 import random
+from typing import Any
 
 from ivme.measure.records import Comparison, Measurement, Record
 
-MACHINE = {
-    "processor": "AMD EPYC 9R45",
-    "usable_cores": 2,
-    "instruction_sets": ["avx2", "avx512f", "avx512_vnni", "avx512_bf16"],
-    "memory_bytes": 25_769_803_776,
-    "blas": "mkl",
+MACHINE: dict[str, Any] = {
+    "processor": {
+        "name": "AMD EPYC 9R45",
+        "architecture": "x86_64",
+        "usable_cores": 2,
+        "instruction_sets": ["avx2", "avx512f", "avx512_vnni", "avx512_bf16"],
+        "caches": [
+            {"level": 2, "kind": "unified", "size_bytes": 1_048_576, "shared_by": 1},
+            {"level": 3, "kind": "unified", "size_bytes": 33_554_432, "shared_by": 2},
+        ],
+    },
+    "memory": {"total_bytes": 25_769_803_776, "limit_bytes": None},
+    "accelerators": [],
+    "torch": {"blas": "mkl", "has_onednn": True, "threads": 2},
+    "environment": {},
 }
 VERSIONS = {"python": "3.11.2", "ivme": "0.1.0", "torch": "2.13.0+cpu", "transformers": "5.23.0"}
 CREATED_AT = "2026-11-20T08:49:00+00:00"
@@ -182,4 +192,66 @@ def compare_record() -> Record:
             comparison("preset:t5-tiny", 11.7, "slower", baseline="preset:bert-tiny"),
         ),
         is_complete=False,
+    )
+
+
+def product(path: str, library: str, precision: str, rate: float | None) -> dict[str, Any]:
+    """Return the rate of one path to matrix products, or one that cannot run."""
+    return {
+        "path": path,
+        "library": library,
+        "precision": precision,
+        "device": "cpu",
+        "threads": 2,
+        "operations_per_s": rate,
+        "best_size": 1024 if rate else None,
+        "spread": 1.04 if rate else None,
+        "unavailable": None if rate else "this processor has no AMX",
+    }
+
+
+CEILINGS = {
+    "products": [
+        product("torch fp32", "torch", "fp32", 2.1e11),
+        product("OpenVINO fp32", "openvino", "fp32", 3.9e11),
+        product("torch bf16", "torch", "bf16", 9.2e11),
+        product("OpenVINO int8", "openvino", "int8", 1.7e12),
+        product("torch AMX", "torch", "bf16", None),
+    ],
+    "copies": [
+        {"level": level, "device": "cpu", "bytes_per_s": rate, "working_set_bytes": size}
+        | {"spread": 1.1, "unavailable": None}
+        for level, rate, size in (
+            ("L2", 1.8e11, 10**6),
+            ("L3", 7.5e10, 10**7),
+            ("memory", 4.2e10, 10**8),
+        )
+    ],
+}
+
+
+def doctor_record() -> Record:
+    """Return `ivme doctor`: ceilings and advice."""
+    advice = [
+        {
+            "severity": "warning",
+            "topic": "threads",
+            "finding": "OMP_NUM_THREADS=8, 2 cores usable.",
+            "action": "Unset OMP_NUM_THREADS.",
+        },
+        {
+            "severity": "tip",
+            "topic": "bf16",
+            "finding": "bf16 is 4.4 times as fast as fp32.",
+            "action": "Try --dtype bf16.",
+        },
+    ]
+    return Record(
+        kind="doctor",
+        command=("ivme", "doctor"),
+        created_at=CREATED_AT,
+        machine={**MACHINE, "ceilings": CEILINGS, "advice": advice},
+        versions=VERSIONS,
+        settings={"quick": False, "threads": 2},
+        notes=(advice[0]["finding"],),
     )

@@ -1,4 +1,4 @@
-"""Building: records to a document. To add to reports, add a row to one of the two tables here.
+"""Building: records to a document. To add to reports, add a row to one of the three tables here.
 
 A section is chosen by the data that a record holds, never by the command that wrote it, so a new
 command gets every section that its data fills.
@@ -7,14 +7,14 @@ command gets every section that its data fills.
 from collections.abc import Callable, Sequence
 
 from ivme.measure.records import Record
-from ivme.report.document import Block, Document, Part, Section
+from ivme.report.document import Block, Document, KeyFigure, KeyFigures, Part, Section
 from ivme.report.sections.architectures import architecture_section
 from ivme.report.sections.comparisons import (
     comparison_figures,
     comparison_findings,
     comparison_section,
 )
-from ivme.report.sections.machine import ceiling_figures, ceiling_section
+from ivme.report.sections.machine import advice_section, ceiling_figures, ceiling_section
 from ivme.report.sections.provenance import (
     failure_section,
     machine_section,
@@ -22,17 +22,21 @@ from ivme.report.sections.provenance import (
     rerun_section,
     summary,
 )
+from ivme.report.sections.speed import cost_section, latency_section, speed_figures, speed_findings
 from ivme.report.sections.spread import spread_section, stage_section
-from ivme.report.sections.speed import cost_section, latency_section, speed_findings
 
 FINDINGS: tuple[Callable[[Record], list[Block]], ...] = (
     comparison_findings,
-    note_findings,
-    comparison_figures,
     speed_findings,
+    note_findings,
+)
+KEY_FIGURES: tuple[Callable[[Record], list[KeyFigure]], ...] = (
+    comparison_figures,
+    speed_figures,
     ceiling_figures,
 )
 SECTIONS: tuple[Callable[[Record], Section | None], ...] = (
+    advice_section,
     comparison_section,
     architecture_section,
     latency_section,
@@ -45,6 +49,8 @@ SECTIONS: tuple[Callable[[Record], Section | None], ...] = (
     machine_section,
 )
 
+_LONGEST_TITLE = 40  # letters of model names; more than that is counted instead
+
 
 def build_document(records: Sequence[Record]) -> Document:
     """Return the report of the records, one part each."""
@@ -55,10 +61,12 @@ def build_document(records: Sequence[Record]) -> Document:
 
 def build_part(record: Record) -> Part:
     """Return the report of one record."""
+    findings = [block for find in FINDINGS for block in find(record)]
+    figures = tuple(figure for pick in KEY_FIGURES for figure in pick(record))
     return Part(
         title=title_of(record),
         summary=summary(record),
-        blocks=tuple(block for find in FINDINGS for block in find(record)),
+        blocks=(*findings, KeyFigures(figures=figures)) if figures else tuple(findings),
         sections=tuple(section for build in SECTIONS if (section := build(record)) is not None),
     )
 
@@ -67,7 +75,7 @@ def title_of(record: Record) -> str:
     """Return what was measured, in a few words."""
     models = [one.configuration.get("model") for one in record.measurements]
     names = [str(name) for name in dict.fromkeys(models) if name]
-    if len(names) > 3:
+    if len(names) > 1 and len(", ".join(names)) > _LONGEST_TITLE:
         return f"{len(names)} models side by side"
     if len(names) > 1:
         return f"{', '.join(names[:-1])} and {names[-1]} side by side"

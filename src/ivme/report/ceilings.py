@@ -19,11 +19,12 @@ def product_ceiling(machine: Mapping[str, Any], configuration: Mapping[str, Any]
     """
     dtype = str(configuration.get("dtype")).removeprefix("torch.")
     precision = _PRECISIONS.get(dtype, dtype)
+    device = str(configuration.get("device")).split(":")[0]
     found = [
         rate["operations_per_s"]
         for rate in rates(machine, "products")
         if rate.get("precision") == precision
-        and rate.get("device") == configuration.get("device")
+        and rate.get("device") == device
         and rate.get("threads") in (None, configuration.get("threads"))
         and rate.get("operations_per_s")
     ]

@@ -19,9 +19,10 @@ class Paragraph:
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """Something that a reader of the figures must know; `is_warning` if it weakens them."""
+    """Something that a reader must know; `is_warning` if it weakens the figures."""
 
     text: str
+    word: str = "Note"
     is_warning: bool = False
 
 
@@ -43,7 +44,7 @@ class KeyFigure:
 
 @dataclass(frozen=True, kw_only=True)
 class KeyFigures:
-    """A row of key figures."""
+    """The key figures of a record, side by side."""
 
     figures: tuple[KeyFigure, ...]
 
@@ -60,8 +61,12 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Plots:
-    """Charts that belong together, shown side by side where there is room."""
+    """Charts that belong together, shown side by side where there is room.
 
+    `caption` tells how to read them all; the description of a chart is for it alone.
+    """
+
+    caption: str = ""
     charts: tuple[Chart, ...]
 
 

@@ -35,7 +35,7 @@ class Figures:
     ceiling_share: float | None
     processor_share: float | None
     gpu_share: float | None
-    padding_share: float | None  # of the tokens that ran
+    padding_share: float | None  # of the tokens that ran; 0: none
 
 
 def read_figures(record: Record) -> tuple[Figures, ...]:
@@ -65,6 +65,14 @@ def describe(configuration: Mapping[str, Any], settings: Sequence[str]) -> str:
     values = ((name, configuration.get(name)) for name in settings)
     words = (_WORDS.get(name, "{}").format(value) for name, value in values if value is not None)
     return " · ".join(words)
+
+
+def short_labels(figures: Sequence[Figures]) -> list[str]:
+    """Return what tells the configurations apart, or their labels where that is not enough."""
+    varying = varying_settings([one.configuration for one in figures])
+    short = [describe(one.configuration, varying) for one in figures]
+    is_enough = len(set(short)) == len(short) and all(short)
+    return short if is_enough else [one.label for one in figures]
 
 
 def _figures(measurement: Measurement, machine: Mapping[str, Any]) -> Figures:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-MISSING = "–"
+MISSING = "–"  # noqa: RUF001 - the dash that tables use for no figure
 _DIGITS_WITHOUT_INTERVAL = 3
 _MOST_DIGITS = 4
 
@@ -39,7 +39,7 @@ def rate_units(unit: str) -> tuple[Unit, ...]:
 
 
 def choose_unit(values: Iterable[float | None], units: tuple[Unit, ...]) -> Unit:
-    """Return the unit in which the middle one of the values has one to three digits before the point."""
+    """Return the unit in which the middle one of the values has one to three whole digits."""
     sizes = sorted(abs(value) for value in values if value and math.isfinite(value))
     if not sizes:
         return units[0] if units[0].factor == 1.0 else units[-1]
@@ -123,7 +123,7 @@ def format_interval(
     low, high = (format_one(bound, interval) for bound in interval)
     number, _, symbol = low.rpartition(" ")
     is_shared = bool(number) and high.endswith(" " + symbol)
-    return f"{number if is_shared else low}–{high}"
+    return f"{number if is_shared else low}–{high}"  # noqa: RUF001 - the dash of ranges
 
 
 def format_count(count: float | None) -> str:

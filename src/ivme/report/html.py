@@ -43,7 +43,8 @@ def render_html(document: Document) -> str:
         f"<title>{escape_html(document.title)}</title>\n"
         f"<style>\n{chart_style()}{_page_style()}</style>\n</head>\n<body>\n<main>\n"
         f"{head}{''.join(parts)}</main>\n"
-        "<footer>Made by <code>ivme report</code> from the record alone.</footer>\n</body>\n</html>\n"
+        "<footer>Made by <code>ivme report</code> from the record alone.</footer>\n"
+        "</body>\n</html>\n"
     )
 
 
@@ -70,7 +71,12 @@ def _part(part: Part, index: int, level: int) -> str:
 
 def _section(section: Section, level: int) -> str:
     heading = f"<h{level}>{escape_html(section.title)}</h{level}>"
-    body = "".join(map(_block, section.blocks))
+    body = "".join(
+        _table(block, is_titled=block.caption != section.title)
+        if isinstance(block, Table)
+        else _block(block)
+        for block in section.blocks
+    )
     if section.is_folded:
         return f"<details>\n<summary>{heading}</summary>\n{body}</details>\n"
     return f"<section>\n{heading}\n{body}</section>\n"
@@ -86,9 +92,9 @@ def _paragraph(paragraph: Paragraph) -> str:
 
 
 def _note(note: Note) -> str:
-    css, word = ("note warning", "Warning") if note.is_warning else ("note", "Note")
+    css = "note warning" if note.is_warning else "note"
     return (
-        f'<div class="{css}" role="note"><p><strong>{word}.</strong> '
+        f'<div class="{css}" role="note"><p><strong>{escape_html(note.word)}.</strong> '
         f"{escape_html(note.text)}</p></div>\n"
     )
 
@@ -109,8 +115,12 @@ def _key_figure(figure: KeyFigure) -> str:
     )
 
 
-def _table(table: Table) -> str:
-    """Return the table in a box that scrolls by itself and can be reached by keyboard."""
+def _table(table: Table, is_titled: bool = True) -> str:
+    """Return the table in a box that scrolls by itself and can be reached by keyboard.
+
+    is_titled: False where a heading says the same already; the caption is then read out only.
+    """
+    css = "" if is_titled else ' class="hidden"'
     head = "".join(
         f'<th scope="col"{_number(table, index)}>{escape_html(name)}</th>'
         for index, name in enumerate(table.columns)
@@ -119,7 +129,7 @@ def _table(table: Table) -> str:
     caption = escape_html(table.caption)
     return (
         f'<div class="scroll" role="region" aria-label="{caption}" tabindex="0"><table>\n'
-        f"<caption><span>{caption}</span></caption>\n"
+        f"<caption><span{css}>{caption}</span></caption>\n"
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
     )
 
@@ -138,14 +148,15 @@ def _number(table: Table, index: int) -> str:
 
 
 def _plots(block: Plots) -> str:
-    return f'<div class="plots">\n{"".join(map(_figure, block.charts))}</div>\n'
+    caption = f'<p class="caption">{escape_html(block.caption)}</p>\n' if block.caption else ""
+    return f'{caption}<div class="plots">\n{"".join(map(_figure, block.charts))}</div>\n'
 
 
 def _figure(chart: Chart) -> str:
-    return (
-        f'<figure><p class="title">{escape_html(chart.title)}</p>'
-        f"<figcaption>{escape_html(chart.description)}</figcaption>{draw(chart)}</figure>\n"
-    )
+    detail = f"<span>{escape_html(chart.description)}</span>" if chart.description else ""
+    title = f"<strong>{escape_html(chart.title)}</strong>" if chart.title else ""
+    caption = f"<figcaption>{title}{detail}</figcaption>" if title or detail else ""
+    return f"<figure>{caption}{draw(chart)}</figure>\n"
 
 
 _RENDERED_BY: dict[type, Callable[[Any], str]] = {

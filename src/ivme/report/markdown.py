@@ -51,7 +51,11 @@ class _Renderer:
 
     def _section(self, section: Section, level: int) -> Iterator[str]:
         yield from (f"{'#' * level} {escape_markdown(section.title)}", "")
-        yield from self._blocks(section.blocks)
+        for block in section.blocks:
+            if isinstance(block, Table) and block.caption == section.title:
+                yield from _rows(block)  # the heading says what the caption would
+            else:
+                yield from self._blocks((block,))
 
     def _blocks(self, blocks: tuple[Block, ...]) -> Iterator[str]:
         for block in blocks:
@@ -61,15 +65,19 @@ class _Renderer:
                 yield from _RENDERED_BY[type(block)](block)
 
     def _plots(self, block: Plots) -> Iterator[str]:
+        if block.caption:
+            yield from (escape_markdown(block.caption), "")
         for chart in block.charts:
-            slug = re.sub(r"[^a-z0-9]+", "-", chart.title.lower()).strip("-")[:60]
+            slug = re.sub(r"[^a-z0-9]+", "-", (chart.title or "chart").lower()).strip("-")[:60]
             name = f"{len(self.charts) + 1:02}-{slug}.svg"
             self.charts[name] = draw_standalone(chart)
+            if chart.title:
+                title = f"**{escape_markdown(chart.title)}.** {escape_markdown(chart.description)}"
+                yield from (title.rstrip(), "")
             yield from (
-                f"**{escape_markdown(chart.title)}.** {escape_markdown(chart.description)}",
+                f"![{escape_markdown(chart.title or 'chart')}](<{self._folder}/{name}>)",
                 "",
             )
-            yield from (f"![{escape_markdown(chart.title)}](<{self._folder}/{name}>)", "")
 
 
 def _paragraph(paragraph: Paragraph) -> list[str]:
@@ -78,8 +86,7 @@ def _paragraph(paragraph: Paragraph) -> list[str]:
 
 
 def _note(note: Note) -> list[str]:
-    word = "Warning" if note.is_warning else "Note"
-    return [f"> **{word}.** {escape_markdown(note.text)}", ""]
+    return [f"> **{escape_markdown(note.word)}.** {escape_markdown(note.text)}", ""]
 
 
 def _command(command: Command) -> list[str]:
@@ -101,10 +108,14 @@ def _key_figures(block: KeyFigures) -> list[str]:
 
 
 def _table(table: Table) -> list[str]:
+    return [f"**{escape_markdown(table.caption)}**", "", *_rows(table)]
+
+
+def _rows(table: Table) -> list[str]:
     ruler = ["---:" if index in table.numeric else "---" for index in range(len(table.columns))]
     rows = [_row(map(escape_markdown, row)) for row in table.rows]
     head = [_row(map(escape_markdown, table.columns)), _row(ruler)]
-    return [f"**{escape_markdown(table.caption)}**", "", *head, *rows, ""]
+    return [*head, *rows, ""]
 
 
 def _row(cells: Any) -> str:

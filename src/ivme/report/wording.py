@@ -21,10 +21,11 @@ def comparison_sentence(comparison: Comparison) -> str:
     variant, baseline = comparison.variant, comparison.baseline
     margin = format_percent(comparison.equivalence_margin)
     if comparison.verdict in ("faster", "slower"):
-        return f"{variant} is {_times(comparison)} {comparison.verdict} than {baseline} " + (
-            f"(95% interval {_bounds(comparison)}); verdict: {comparison.verdict}."
+        return (
+            f"{variant} is {times_text(comparison)} times {comparison.verdict} than {baseline} "
+            + (f"(95% interval {interval_text(comparison)}); verdict: {comparison.verdict}.")
         )
-    finding = f"{ratio_text(comparison)} times as fast (95% interval {_bounds(comparison)})"
+    finding = f"{ratio_text(comparison)} times as fast (95% interval {interval_text(comparison)})"
     if comparison.verdict == "same":
         return (
             f"{variant} is as fast as {baseline}: {finding}, inside the margin of {margin}; "
@@ -49,6 +50,20 @@ def ratio_text(comparison: Comparison) -> str:
     return format_ratio(speedup(comparison), speedup_interval(comparison.interval))
 
 
+def times_text(comparison: Comparison) -> str:
+    """Return how many times faster, or slower if that is the verdict, the variant is."""
+    if comparison.verdict == "slower":
+        return format_ratio(comparison.ratio, comparison.interval)
+    return ratio_text(comparison)
+
+
+def interval_text(comparison: Comparison) -> str:
+    """Return the interval of `times_text`."""
+    if comparison.verdict == "slower":
+        return format_interval(comparison.interval)
+    return format_interval(speedup_interval(comparison.interval))
+
+
 def control_sentence(comparison: Comparison) -> str | None:
     """Return what the A/A control found, or None where none ran."""
     if comparison.control_interval is None or comparison.control_is_clean is None:
@@ -69,19 +84,3 @@ def date_text(created_at: str) -> str:
     except ValueError:
         return created_at
     return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
-
-
-def _is_slower(comparison: Comparison) -> bool:
-    return comparison.verdict == "slower"
-
-
-def _times(comparison: Comparison) -> str:
-    if _is_slower(comparison):
-        return f"{format_ratio(comparison.ratio, comparison.interval)} times"
-    return f"{ratio_text(comparison)} times"
-
-
-def _bounds(comparison: Comparison) -> str:
-    if _is_slower(comparison):
-        return format_interval(comparison.interval)
-    return format_interval(speedup_interval(comparison.interval))

@@ -9,12 +9,19 @@ from ivme.report.escaping import escape_html
 WIDTH = 340
 LABEL_SIZE = 12
 SMALL_SIZE = 11
-_WIDTH_PER_LETTER = 0.55  # of the font size; a little over the mean of common sans-serif fonts
+_WIDTH_PER_LETTER = 0.58  # of the font size; wide sans-serif fonts need it, most need 0.5
+_BOLD = 1.13  # as wide as regular letters
+
+_CORNERS: tuple[tuple[tuple[float, float], ...], ...] = (
+    ((-1, -1), (1, -1), (1, 1), (-1, 1)),
+    ((0, -1.3), (1.2, 0.9), (-1.2, 0.9)),
+    ((0, -1.35), (1.35, 0), (0, 1.35), (-1.35, 0)),
+)
 
 
-def text_width(text: str, size: float) -> float:
+def text_width(text: str, size: float, *, is_bold: bool = False) -> float:
     """Return roughly how wide a text is drawn."""
-    return len(text) * size * _WIDTH_PER_LETTER
+    return len(text) * size * _WIDTH_PER_LETTER * (_BOLD if is_bold else 1.0)
 
 
 def shorten(text: str, width: float, size: float) -> str:
@@ -60,11 +67,7 @@ class Canvas:
         if shape % 4 == 0:
             self.add("circle", css, title, cx=x, cy=y, r=radius)
             return
-        corners = {
-            1: [(-1, -1), (1, -1), (1, 1), (-1, 1)],
-            2: [(0, -1.3), (1.2, 0.9), (-1.2, 0.9)],
-            3: [(0, -1.35), (1.35, 0), (0, 1.35), (-1.35, 0)],
-        }[shape % 4]
+        corners = _CORNERS[shape % 4 - 1]
         scale = radius * 0.92
         points = " ".join(f"{x + dx * scale:.1f},{y + dy * scale:.1f}" for dx, dy in corners)
         self.add("polygon", css, title, points=points)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
+from ivme.report.charts.alternatives import alternative
 from ivme.report.charts.canvas import Canvas
 from ivme.report.charts.lines import draw_lines, draw_sequence
 from ivme.report.charts.rows import draw_bars, draw_forest, draw_strips
@@ -44,4 +45,4 @@ def _finish(chart: Chart, style: str = "", background: str = "") -> str:
     canvas, height = _DRAWN_BY[type(chart)](chart)
     if background:
         style += f'{background} width="100%" height="100%"/>'
-    return canvas.finish(height, f"{chart.title}. {chart.description}", style)
+    return canvas.finish(height, alternative(chart), style)

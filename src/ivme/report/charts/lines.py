@@ -3,8 +3,8 @@
 import math
 
 from ivme.report.charts.canvas import LABEL_SIZE, SMALL_SIZE, WIDTH, Canvas, shorten, text_width
-from ivme.report.charts.scales import Scale, linear_ticks, ratio_scale, spread_scale, tick_label
-from ivme.report.charts.specifications import LineChart, Point, Series, SequenceChart
+from ivme.report.charts.scales import Scale, linear_ticks, near_scale, spread_scale, tick_label
+from ivme.report.charts.specifications import LineChart, Point, SequenceChart, Series
 from ivme.report.formatting import format_number
 
 _LEFT, _RIGHT = 44.0, WIDTH - 12.0
@@ -31,12 +31,14 @@ def draw_sequence(chart: SequenceChart) -> tuple[Canvas, float]:
     """Return the canvas of a sequence chart, and its height."""
     canvas, top = Canvas(), 26.0
     bottom, count = top + _PLOT_HEIGHT * 0.75, len(chart.values)
-    y_scale = ratio_scale([*chart.values, *chart.interval, chart.reference], bottom, top)
+    y_scale = near_scale([*chart.values, *chart.interval], chart.reference, bottom, top)
     x_scale = Scale(low=1.0, high=max(2.0, float(count)), start=_LEFT + 6, end=_RIGHT - 6)
     low, high = (y_scale(bound) for bound in chart.interval)
     canvas.add("rect", "band", x=_LEFT, y=high, width=_RIGHT - _LEFT, height=max(low - high, 1.0))
     _draw_y_axis(canvas, y_scale, chart.y_label, top)
-    canvas.line("reference", _LEFT, y_scale(chart.reference), _RIGHT, y_scale(chart.reference))
+    if y_scale.low <= chart.reference <= y_scale.high:
+        level = y_scale(chart.reference)
+        canvas.line("reference", _LEFT, level, _RIGHT, level)
     for order, value in enumerate(chart.values, start=1):
         title = f"block {order}: {format_number(value)}"
         canvas.add("circle", "dot c1", title, cx=x_scale(order), cy=y_scale(value), r=2.8)

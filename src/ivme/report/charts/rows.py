@@ -26,7 +26,7 @@ _STRIP_ROW = 58.0
 def draw_bars(chart: BarChart) -> tuple[Canvas, float]:
     """Return the canvas of a bar chart, and its height."""
     canvas = Canvas()
-    room = max(text_width(bar.text, LABEL_SIZE) for bar in chart.bars) + 10
+    room = max(text_width(bar.text, LABEL_SIZE, is_bold=True) for bar in chart.bars) + 10
     high = max(end for bar in chart.bars for end in (bar.value, *(bar.interval or ()))) or 1.0
     scale = Scale(low=0.0, high=high, start=_LEFT, end=_RIGHT - room)
     for index, bar in enumerate(chart.bars):
@@ -56,7 +56,6 @@ def draw_forest(chart: ForestChart) -> tuple[Canvas, float]:
     scale = ratio_scale(_all_ratios(chart), _LEFT + 4, _RIGHT - 4)
     low, high = (scale(bound) for bound in chart.band)
     canvas.add("rect", "band", x=low, y=top, width=high - low, height=height)
-    canvas.line("reference", scale(1.0), top, scale(1.0), top + height)
     canvas.text(_LEFT, 12, "← slower", css="axis")
     canvas.text(_RIGHT, 12, "faster →", css="axis", anchor="end")
     for index, effect in enumerate(chart.effects):
@@ -68,8 +67,7 @@ def draw_forest(chart: ForestChart) -> tuple[Canvas, float]:
 def draw_strips(chart: StripChart) -> tuple[Canvas, float]:
     """Return the canvas of a strip chart, and its height."""
     canvas = Canvas()
-    values = [sample.value for strip in chart.strips for sample in strip.samples]
-    scale = ratio_scale(values, _LEFT + 4, _RIGHT - 4)
+    scale = ratio_scale(chart.extent, _LEFT + 4, _RIGHT - 4)
     height = len(chart.strips) * _STRIP_ROW
     for index, strip in enumerate(chart.strips):
         _draw_strip(canvas, strip, scale, index * _STRIP_ROW)
@@ -84,9 +82,10 @@ def _all_ratios(chart: ForestChart) -> list[float]:
 
 def _draw_effect(canvas: Canvas, effect: Effect, scale: Scale, top: float) -> None:
     """Draw one comparison: its label and figure, and its interval below them."""
-    room = WIDTH - text_width(effect.text, LABEL_SIZE) - 12
+    room = WIDTH - text_width(effect.text, LABEL_SIZE, is_bold=True) - 12
     canvas.text(_LEFT, top + 16, shorten(effect.label, room, LABEL_SIZE), css="label on-band")
     canvas.text(_RIGHT, top + 16, effect.text, css="value on-band", anchor="end")
+    canvas.line("reference", scale(1.0), top + 22, scale(1.0), top + 38)
     low, high = (scale(bound) for bound in effect.interval)
     _draw_whisker(canvas, f"whisker tone-{effect.tone}", low, high, top + 30)
     shape = {"faster": 2, "slower": 1, "same": 0}.get(effect.tone, 3)

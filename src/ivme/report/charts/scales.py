@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ivme.report.formatting import format_number
 
@@ -53,6 +54,15 @@ def ratio_scale(values: Sequence[float], start: float, end: float) -> Scale:
     return Scale(low=low, high=high, start=start, end=end, is_logarithmic=True)
 
 
+def near_scale(values: Sequence[float], reference: float, start: float, end: float) -> Scale:
+    """Return a logarithmic scale of the values, and of the reference where it is not far off."""
+    low, high = min(values), max(values)
+    if low / 1.5 <= reference <= high * 1.5:
+        low, high = min(low, reference), max(high, reference)
+    room = (high / low) ** 0.08 * 1.002
+    return Scale(low=low / room, high=high * room, start=start, end=end, is_logarithmic=True)
+
+
 def linear_ticks(low: float, high: float, count: int) -> list[float]:
     """Return round values at an even step of 1, 2 or 5 times a power of ten."""
     if high <= low:
@@ -79,7 +89,7 @@ def tick_label(value: float, ticks: list[float]) -> str:
     """Return the text of a tick, with as many digits as tell it from its neighbors."""
     if value == 0:
         return "0"
-    gap = min((b - a for a, b in zip(ticks, ticks[1:], strict=False)), default=abs(value))
+    gap = min((after - before for before, after in pairwise(ticks)), default=abs(value))
     is_even = len(ticks) > 2 and math.isclose(ticks[-1] - ticks[-2], ticks[1] - ticks[0])
     step = gap if is_even else abs(value)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))

@@ -104,6 +104,7 @@ class StripChart:
     title: str
     description: str
     x_label: str
+    extent: Interval  # smallest and largest value, of all charts that stand side by side
     strips: tuple[Strip, ...]
 
 

@@ -13,8 +13,9 @@ def architecture_section(record: Record) -> Section | None:
     models = _first_of_each_model(record)
     if not any("architecture" in one.facts or "parameters" in one.facts for one in models):
         return None
+    title = "The models" if len(models) > 1 else "The model"
     table = build_table(
-        "The models",
+        title,
         [
             text_column("Model", (_name(one) for one in models)),
             text_column("Architecture", (_words(one.facts.get("architecture")) for one in models)),
@@ -26,7 +27,7 @@ def architecture_section(record: Record) -> Section | None:
             unit_column("Weights", [one.facts.get("weight_bytes") for one in models], BYTES),
         ],
     )
-    return Section(title="Models" if len(models) > 1 else "The model", blocks=(table,))
+    return Section(title=title, blocks=(table,))
 
 
 def _first_of_each_model(record: Record) -> list[Measurement]:

@@ -3,11 +3,10 @@
 from statistics import median
 
 from ivme.measure.records import Comparison, Record
-from ivme.report.charts.specifications import Effect, ForestChart, SequenceChart
+from ivme.report.charts.specifications import Chart, Effect, ForestChart, SequenceChart
 from ivme.report.document import (
     Block,
     KeyFigure,
-    KeyFigures,
     Note,
     Paragraph,
     Plots,
@@ -15,13 +14,15 @@ from ivme.report.document import (
     Table,
 )
 from ivme.report.formatting import format_interval, format_percent, format_ratio
-from ivme.report.sections.tables import build_table, text_column
+from ivme.report.sections.tables import build_table, number_column, text_column
 from ivme.report.wording import (
     comparison_sentence,
     control_sentence,
+    interval_text,
     ratio_text,
     speedup,
     speedup_interval,
+    times_text,
 )
 
 _MOST_SEQUENCES = 6
@@ -40,18 +41,19 @@ def comparison_findings(record: Record) -> list[Block]:
     return blocks
 
 
-def comparison_figures(record: Record) -> list[Block]:
+def comparison_figures(record: Record) -> list[KeyFigure]:
     """Return the speedups as key figures."""
-    if not record.comparisons:
-        return []
-    return [KeyFigures(figures=tuple(map(_key_figure, record.comparisons)))]
+    return list(map(_key_figure, record.comparisons))
 
 
 def comparison_section(record: Record) -> Section | None:
     """Return the forest of ratios, the ratio over the run, and the table."""
     if not record.comparisons:
         return None
-    charts = (_forest(record.comparisons), *_sequences(record.comparisons))
+    charts: tuple[Chart, ...] = (
+        _forest(record.comparisons),
+        *_sequences(record.comparisons),
+    )
     controls = [sentence for one in record.comparisons if (sentence := control_sentence(one))]
     return Section(
         title="Paired comparison",
@@ -64,32 +66,40 @@ def comparison_section(record: Record) -> Section | None:
 
 
 def _key_figure(comparison: Comparison) -> KeyFigure:
-    interval = format_interval(speedup_interval(comparison.interval))
+    variant, baseline, verdict = comparison.variant, comparison.baseline, comparison.verdict
+    is_decided = verdict in ("faster", "slower")
+    relation = f"{verdict} than" if is_decided else "times as fast as"
     return KeyFigure(
-        value=f"{ratio_text(comparison)}×",
-        label=f"{comparison.variant} against {comparison.baseline}: {comparison.verdict}",
-        detail=f"times as fast, 95% interval {interval}",
+        value=f"{times_text(comparison)}×",  # noqa: RUF001 - the sign for times
+        label=f"{variant} {relation} {baseline}",
+        detail=f"95% interval {interval_text(comparison)}; verdict: {verdict}",
     )
 
 
 def _forest(comparisons: tuple[Comparison, ...]) -> ForestChart:
     margin = max(one.equivalence_margin for one in comparisons)
     return ForestChart(
-        title="How many times as fast, with 95% intervals",
-        description=f"Shaded: differences under {format_percent(margin)} count as none.",
-        x_label="times as fast as the baseline",
+        title="Times as fast",
+        description=f"With 95% intervals; differences inside the shaded {format_percent(margin)} "
+        "count as none.",
+        x_label=f"times as fast as {_shared_baseline(comparisons)}",
         band=(1 / (1 + margin), 1 + margin),
         effects=(*map(_effect, comparisons), *_control_effects(comparisons)),
     )
 
 
+def _shared_baseline(comparisons: tuple[Comparison, ...]) -> str:
+    baselines = {one.baseline for one in comparisons}
+    return baselines.pop() if len(baselines) == 1 else "its baseline"
+
+
 def _effect(comparison: Comparison) -> Effect:
     interval = speedup_interval(comparison.interval)
     return Effect(
-        label=f"{comparison.variant} vs {comparison.baseline}",
+        label=f"{comparison.variant}: {comparison.verdict}",
         value=speedup(comparison),
         interval=interval,
-        text=f"{ratio_text(comparison)} ({format_interval(interval)}) {comparison.verdict}",
+        text=f"{ratio_text(comparison)} ({format_interval(interval)})",
         tone=comparison.verdict,
     )
 
@@ -102,10 +112,10 @@ def _control_effects(comparisons: tuple[Comparison, ...]) -> list[Effect]:
         low, high = speedup_interval(one.control_interval)
         state = "clean" if one.control_is_clean else "not clean"
         effects[one.baseline, low, high] = Effect(
-            label=f"A/A control: {one.baseline}",
+            label=f"A/A control: {state}",
             value=(low * high) ** 0.5,
             interval=(low, high),
-            text=f"({format_interval((low, high))}) {state}",
+            text=format_interval((low, high)),
             tone="control",
         )
     return list(effects.values())
@@ -118,8 +128,8 @@ def _sequences(comparisons: tuple[Comparison, ...]) -> list[SequenceChart]:
         if len(values) > 1:
             charts.append(
                 SequenceChart(
-                    title=f"Block by block: {one.variant} vs {one.baseline}",
-                    description="One dot a block; shaded: the 95% interval. A slope would be drift.",
+                    title=f"Block by block: {one.variant}",
+                    description=f"Against {one.baseline}, one dot a block; shaded: the interval.",
                     x_label="block, in the order run",
                     y_label="times as fast",
                     values=values,
@@ -145,37 +155,36 @@ def block_speedups(comparison: Comparison) -> tuple[float, ...]:
 
 def _table(comparisons: tuple[Comparison, ...]) -> Table:
     return build_table(
-        "Comparisons",
+        "All comparisons",
         [
             text_column("Variant", (one.variant for one in comparisons)),
             text_column("Baseline", (one.baseline for one in comparisons)),
             text_column("Verdict", (one.verdict for one in comparisons)),
-            text_column("Times as fast", map(ratio_text, comparisons)),
-            text_column(
+            number_column("Times as fast", map(ratio_text, comparisons)),
+            number_column(
                 "95% interval",
                 (format_interval(speedup_interval(one.interval)) for one in comparisons),
             ),
-            text_column(
+            number_column(
                 "Ratio of times", (format_ratio(one.ratio, one.interval) for one in comparisons)
             ),
-            text_column("Blocks", (str(len(one.blocks)) for one in comparisons)),
-            text_column("Threads", (str(one.threads or "") for one in comparisons)),
+            number_column("Blocks", (str(len(one.blocks)) for one in comparisons)),
+            number_column("Threads", (str(one.threads or "") for one in comparisons)),
             text_column("Stopped by", (one.stopped_by for one in comparisons)),
-            text_column("Outliers kept", map(_outliers, comparisons)),
+            text_column("Outliers, kept", map(_outliers, comparisons)),
             text_column("A/A control", map(_control_state, comparisons)),
         ],
     )
 
 
 def _outliers(comparison: Comparison) -> str:
-    return "; ".join(
-        f"{name}: " + ", ".join(f"{count} {severity}" for severity, count in counts.items())
-        for name, counts in comparison.outliers.items()
-    )
+    """Return how many samples of variant and baseline were outliers."""
+    both = [comparison.outliers.get(name, {}) for name in (comparison.variant, comparison.baseline)]
+    mild, severe = (sum(one.get(name, 0) for one in both) for name in ("mild", "severe"))
+    return f"{mild} mild, {severe} severe"
 
 
 def _control_state(comparison: Comparison) -> str:
     if comparison.control_interval is None:
         return ""
-    state = "clean" if comparison.control_is_clean else "not clean"
-    return f"{state} ({format_interval(comparison.control_interval)})"
+    return "clean" if comparison.control_is_clean else "not clean"

@@ -1,4 +1,4 @@
-"""Machine: its measured ceilings."""
+"""Machine: its measured ceilings, and advice."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,17 +6,30 @@ from typing import Any
 from ivme.measure.records import Record
 from ivme.report.ceilings import rates
 from ivme.report.charts.specifications import Bar, BarChart
-from ivme.report.document import Block, KeyFigure, KeyFigures, Plots, Section, Table
+from ivme.report.document import Block, KeyFigure, Note, Plots, Section, Table
 from ivme.report.formatting import BYTES, format_number, format_rate
 from ivme.report.sections.tables import Column, build_table, text_column, unit_column
 
 
-def ceiling_figures(record: Record) -> list[Block]:
+def ceiling_figures(record: Record) -> list[KeyFigure]:
     """Return the best rates as key figures, for a record about the machine itself."""
     if record.measurements:
         return []
-    shown = [*_best_products(record.machine), *_best_copies(record.machine)]
-    return [KeyFigures(figures=tuple(shown))] if shown else []
+    return [*_best_products(record.machine), *_best_copies(record.machine)]
+
+
+def advice_section(record: Record) -> Section | None:
+    """Return what to do about this machine, warnings first as recorded."""
+    advice = record.machine.get("advice") or ()
+    notes = tuple(
+        Note(
+            text=f"{one.get('finding')} {one.get('action')}",
+            word=str(one.get("severity")).capitalize(),
+            is_warning=one.get("severity") == "warning",
+        )
+        for one in advice
+    )
+    return Section(title="Advice", blocks=notes) if notes else None
 
 
 def ceiling_section(record: Record) -> Section | None:
@@ -30,7 +43,7 @@ def ceiling_section(record: Record) -> Section | None:
     blocks: list[Block] = [Plots(charts=charts)] if charts else []
     blocks.extend(table for table in tables if table.rows)
     return Section(
-        title="What this machine can do", blocks=tuple(blocks), is_folded=bool(record.measurements)
+        title="Measured ceilings", blocks=tuple(blocks), is_folded=bool(record.measurements)
     )
 
 

@@ -3,9 +3,11 @@
 import shlex
 
 from ivme.measure.records import Record
-from ivme.report.document import Block, Command, Note, Paragraph, Section, Table
+from ivme.report.document import Block, Command, Note, Section, Table
 from ivme.report.facts import fact_table
 from ivme.report.wording import date_text
+
+_SHOWN_APART = ("ceilings", "advice", "versions")
 
 
 def note_findings(record: Record) -> list[Block]:
@@ -13,12 +15,13 @@ def note_findings(record: Record) -> list[Block]:
     blocks: list[Block] = []
     if not record.is_complete:
         text = "The run was interrupted: this is what was measured until then."
-        blocks.append(Note(text=text, is_warning=True))
+        blocks.append(Note(text=text, word="Warning", is_warning=True))
     failed = sum(one.failure is not None for one in record.measurements)
     if failed:
         text = f"{failed} of {len(record.measurements)} configurations failed; reasons below."
-        blocks.append(Note(text=text, is_warning=True))
-    return [*blocks, *(Note(text=note) for note in record.notes)]
+        blocks.append(Note(text=text, word="Warning", is_warning=True))
+    advised = {advice["finding"] for advice in record.machine.get("advice") or ()}
+    return [*blocks, *(Note(text=note) for note in record.notes if note not in advised)]
 
 
 def failure_section(record: Record) -> Section | None:
@@ -26,7 +29,7 @@ def failure_section(record: Record) -> Section | None:
     rows = tuple((one.label, one.failure) for one in record.measurements if one.failure is not None)
     if not rows:
         return None
-    table = Table(caption="Not measured", columns=("Configuration", "Reason"), rows=rows)
+    table = Table(caption="What failed", columns=("Configuration", "Reason"), rows=rows)
     return Section(title="What failed", blocks=(table,))
 
 
@@ -34,14 +37,13 @@ def rerun_section(record: Record) -> Section | None:
     """Return the command that measures this again."""
     if not record.command:
         return None
-    text = Paragraph(text="The same measurement, on the machine that it is run on:")
     command = Command(text=shlex.join(record.command))
-    return Section(title="Measure it again", blocks=(text, command))
+    return Section(title="Measure it again", blocks=(command,))
 
 
 def machine_section(record: Record) -> Section | None:
     """Return machine, versions and settings, folded."""
-    described = {key: value for key, value in record.machine.items() if key != "ceilings"}
+    described = {key: value for key, value in record.machine.items() if key not in _SHOWN_APART}
     groups = {"Machine": described, "Versions": record.versions, "Settings": record.settings}
     tables = tuple(fact_table(name, facts) for name, facts in groups.items() if facts)
     if not tables:
@@ -60,10 +62,8 @@ def summary(record: Record) -> str:
 
 
 def _place(record: Record) -> str:
-    processor = record.machine.get("processor")
-    cores = record.machine.get("usable_cores")
-    if isinstance(processor, dict):
-        processor, cores = processor.get("name"), processor.get("usable_cores", cores)
-    if not processor:
+    processor = record.machine.get("processor") or {}
+    if not processor.get("name"):
         return ""
-    return f" on {processor}" + (f", {cores} cores" if cores else "")
+    cores = processor.get("usable_cores")
+    return f" on {processor['name']}" + (f", {cores} cores" if cores else "")

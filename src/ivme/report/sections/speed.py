@@ -14,15 +14,15 @@ from ivme.report.charts.specifications import (
     Point,
     Series,
 )
-from ivme.report.document import Block, KeyFigure, KeyFigures, Plots, Section
-from ivme.report.figures import Figures, describe, read_figures, varying_settings
+from ivme.report.document import Block, KeyFigure, Paragraph, Plots, Section
+from ivme.report.figures import Figures, describe, read_figures, short_labels, varying_settings
 from ivme.report.formatting import (
     SECONDS,
     Unit,
     choose_unit,
     format_bytes,
     format_in,
-    format_number,
+    format_interval,
     format_percent,
     format_rate,
     format_seconds,
@@ -34,7 +34,8 @@ _AXES = {"batch_size": "batch size, texts", "tokens": "length, tokens"}
 _AXIS_WORDS = {"batch_size": "batch size", "tokens": "length"}
 _MOST_SERIES = 4  # in one chart; more become charts side by side
 _MOST_CHARTS = 12
-_MOST_BARS = 12
+_MOST_BARS = 8
+_HOW_TO_READ = "Medians; bars through markers and ends: their 95% intervals."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class Metric:
 
 
 LATENCY = Metric(
-    name="median latency",
+    name="latency",
     units=SECONDS,
     read=lambda one: one.median_s,
     read_interval=lambda one: one.interval_s,
@@ -62,12 +63,19 @@ THROUGHPUT = Metric(
 
 
 def speed_findings(record: Record) -> list[Block]:
+    """Return the finding in words, unless comparisons give a better one."""
+    figures = read_figures(record)
+    if not figures or record.comparisons:
+        return []
+    return [Paragraph(text=_sentence(figures), is_lead=True)]
+
+
+def speed_figures(record: Record) -> list[KeyFigure]:
     """Return the key figures of a record that measured configurations."""
     figures = read_figures(record)
     if not figures:
         return []
-    shown = [_fastest(figures), *_most_texts(figures), *_memory(figures), *_ceiling(figures)]
-    return [KeyFigures(figures=tuple(shown))]
+    return [_fastest(figures), *_most_texts(figures), *_memory(figures), *_ceiling(figures)]
 
 
 def latency_section(record: Record) -> Section | None:
@@ -90,7 +98,27 @@ def cost_section(record: Record) -> Section | None:
 
 
 def _plots(charts: Sequence[Chart]) -> tuple[Block, ...]:
-    return (Plots(charts=tuple(charts)),) if charts else ()
+    return (Plots(caption=_HOW_TO_READ, charts=tuple(charts)),) if charts else ()
+
+
+def _sentence(figures: Sequence[Figures]) -> str:
+    """Return how long the fastest and the slowest call take."""
+    best = min(figures, key=lambda one: one.median_s)
+    worst = max(figures, key=lambda one: one.median_s)
+    if len(figures) == 1:
+        return f"{best.label}: a call takes {_median_text(best)}."
+    return (
+        f"The fastest call of {len(figures)} configurations takes {_median_text(best)} "
+        f"({best.label}), the slowest {_median_text(worst)} ({worst.label})."
+    )
+
+
+def _median_text(figures: Figures) -> str:
+    """Return the median with its interval, as in "12.3 ms, 95% interval 12.0–12.7 ms"."""
+    text = format_seconds(figures.median_s, figures.interval_s)
+    if figures.interval_s is None:
+        return text
+    return f"{text}, 95% interval {format_interval(figures.interval_s, format_seconds)}"
 
 
 def _fastest(figures: Sequence[Figures]) -> KeyFigure:
@@ -198,10 +226,10 @@ def _series(metric: Metric, figures: Sequence[Figures], axis: str, name: str, gr
 def _line_chart(metric: Metric, axis: str, side: str, series: tuple[Series, ...]) -> LineChart:
     """Return the chart with its values brought into the unit that fits them."""
     unit = choose_unit([point.y for one in series for point in one.points], metric.units)
-    title = f"{metric.name.capitalize()} against {_AXIS_WORDS[axis]}"
+    title = f"{metric.name.capitalize()} by {_AXIS_WORDS[axis]}"
     return LineChart(
         title=f"{title}, {side}" if side else title,
-        description="Bars through the markers: 95% interval of the median.",
+        description="",
         x_label=_AXES[axis],
         y_label=unit.symbol,
         series=tuple(_scaled(one, unit) for one in series if one.points),
@@ -234,15 +262,16 @@ def _bars(metric: Metric, figures: Sequence[Figures]) -> tuple[BarChart, ...]:
         return ()
     unit = choose_unit([metric.read(one) for one in counted], metric.units)
     bars = []
-    for one in counted[:_MOST_BARS]:
+    names = short_labels(counted)
+    for name, one in list(zip(names, counted, strict=True))[:_MOST_BARS]:
         value, interval = metric.read(one) or 0.0, metric.read_interval(one)
         text = f"{format_in(value, unit, interval)} {unit.symbol}"
         scaled = _scaled_interval(interval, unit)
-        bars.append(Bar(label=one.label, value=value / unit.factor, interval=scaled, text=text))
+        bars.append(Bar(label=name, value=value / unit.factor, interval=scaled, text=text))
     return (
         BarChart(
             title=metric.name.capitalize(),
-            description="Lines at the ends: 95% interval of the median." + _left_out(len(counted)),
+            description=_left_out(len(counted)),
             x_label="",
             bars=tuple(bars),
         ),
@@ -256,18 +285,18 @@ def _memory_bars(figures: Sequence[Figures]) -> tuple[BarChart, ...]:
     counted.sort(key=lambda one: -(one.peak_memory_bytes or 0))
     bars = tuple(
         Bar(
-            label=one.label,
+            label=name,
             value=float(one.peak_memory_bytes or 0),
             text=format_bytes(one.peak_memory_bytes),
             group=2,
         )
-        for one in counted[:_MOST_BARS]
+        for name, one in list(zip(short_labels(counted), counted, strict=True))[:_MOST_BARS]
     )
     description = "Resident growth since before the model was loaded, largest first."
     return (
         BarChart(
             title="Peak memory",
-            description=description + _left_out(len(counted)),
+            description=f"{description} {_left_out(len(counted))}".rstrip(),
             x_label="",
             bars=bars,
         ),
@@ -275,4 +304,4 @@ def _memory_bars(figures: Sequence[Figures]) -> tuple[BarChart, ...]:
 
 
 def _left_out(count: int) -> str:
-    return f" The first {_MOST_BARS} of {count}; the table has all." if count > _MOST_BARS else ""
+    return f"The first {_MOST_BARS} of {count}; the table has all." if count > _MOST_BARS else ""

@@ -1,16 +1,19 @@
 """Spread: every raw sample, outliers and all, and the stages that a call went through."""
 
+from collections.abc import Sequence
 from statistics import quantiles
 
 from ivme.measure.records import Record
 from ivme.measure.statistics import classify_outliers, median
 from ivme.report.charts.specifications import Sample, Strip, StripChart
 from ivme.report.document import Plots, Section
-from ivme.report.figures import Figures, read_figures, samples
+from ivme.report.figures import Figures, read_figures, samples, short_labels
 from ivme.report.formatting import SECONDS, format_percent
 from ivme.report.sections.tables import Column, build_table, text_column, unit_column
 
-_MOST_STRIPS = 8
+_MOST_STRIPS = 9
+_MOST_CHARTS = 3
+_FEWEST_STRIPS = 3  # in one chart, where there are more
 _MOST_DOTS = 160  # of one configuration; outliers are always drawn
 _FEWEST_SAMPLES = 5
 _WHOLE_CALLS = ("load", "first_call", "latency", "process_time")
@@ -29,13 +32,9 @@ def spread_section(record: Record) -> Section | None:
     )
     if len(kept) < len(figures):
         description += f" The {len(kept)} that scatter most, of {len(figures)}."
-    chart = StripChart(
-        title="Every call",
-        description=description,
-        x_label="time over the median",
-        strips=tuple(map(_strip, kept)),
-    )
-    return Section(title="Spread", blocks=(Plots(charts=(chart,)),))
+    names = short_labels(kept)
+    strips = [_strip(one, name) for one, name in zip(kept, names, strict=True)]
+    return Section(title="Every call", blocks=(Plots(caption=description, charts=_charts(strips)),))
 
 
 def stage_section(record: Record) -> Section | None:
@@ -56,10 +55,29 @@ def stage_section(record: Record) -> Section | None:
             columns.append(Column(name="of a call", cells=tuple(map(format_percent, shares))))
     if len(columns) == 1:
         return None
-    return Section(title="Stages", blocks=(build_table("Median time of each stage", columns),))
+    return Section(
+        title="Stages of a call, median times",
+        blocks=(build_table("Stages of a call, median times", columns),),
+    )
 
 
-def _strip(figures: Figures) -> Strip:
+def _charts(strips: Sequence[Strip]) -> tuple[StripChart, ...]:
+    """Return the strips in charts of a few, all on one scale."""
+    values = [sample.value for strip in strips for sample in strip.samples]
+    size = max(_FEWEST_STRIPS, -(-len(strips) // _MOST_CHARTS))
+    return tuple(
+        StripChart(
+            title="",
+            description="",
+            x_label="time over the median",
+            extent=(min(values), max(values)),
+            strips=tuple(strips[start : start + size]),
+        )
+        for start in range(0, len(strips), size)
+    )
+
+
+def _strip(figures: Figures, label: str) -> Strip:
     severities = [
         one.split()[0] if one else "inlier" for one in classify_outliers(figures.latency_s)
     ]
@@ -71,7 +89,7 @@ def _strip(figures: Figures) -> Strip:
         if severity != "inlier" or index % step == 0
     )
     return Strip(
-        label=figures.label,
+        label=label,
         text=_counts(len(severities), len(severities) - severities.count("inlier")),
         samples=drawn,
         box=_quartiles(figures),
@@ -85,4 +103,4 @@ def _quartiles(figures: Figures) -> tuple[float, float]:
 
 
 def _counts(calls: int, outliers: int) -> str:
-    return f"{calls:,} calls, {outliers} out" if outliers else f"{calls:,} calls"
+    return f"{outliers} of {calls:,} out" if outliers else f"{calls:,} calls"

@@ -43,6 +43,11 @@ def text_column(name: str, cells: Iterable[str]) -> Column:
     return Column(name=name, cells=tuple(cell or MISSING for cell in cells), is_numeric=False)
 
 
+def number_column(name: str, cells: Iterable[str]) -> Column:
+    """Return a column of formatted figures."""
+    return Column(name=name, cells=tuple(cell or MISSING for cell in cells))
+
+
 def unit_column(name: str, values: Sequence[float | None], units: tuple[Unit, ...]) -> Column:
     """Return a column of SI values in the unit that fits their middle, named in its heading."""
     unit = choose_unit(values, units)
@@ -59,22 +64,25 @@ def latency_table(figures: Sequence[Figures]) -> Table:
     unit = choose_unit([one.median_s for one in figures], SECONDS)
 
     def column(name: str, read: Callable[[Figures], float | None]) -> Column:
-        cells = tuple(format_in(read(one), unit, one.interval_s) for one in figures)
-        return Column(name=f"{name}, {unit.symbol}", cells=cells)
+        cells = (format_in(read(one), unit) for one in figures)
+        return number_column(f"{name}, {unit.symbol}", cells)
 
     return build_table(
         "Latency of a call, steady state",
         [
             text_column("Configuration", (one.label for one in figures)),
-            column("Median", lambda one: one.median_s),
-            Column(
-                name=f"95% interval, {unit.symbol}",
-                cells=tuple(_interval_in(one.interval_s, unit) for one in figures),
+            number_column(
+                f"Median, {unit.symbol}",
+                (format_in(one.median_s, unit, one.interval_s) for one in figures),
+            ),
+            number_column(
+                f"95% interval, {unit.symbol}",
+                (_interval_in(one.interval_s, unit) for one in figures),
             ),
             column("p90", lambda one: one.p90_s),
             column("p99", lambda one: one.p99_s),
             column("Min", lambda one: one.min_s),
-            Column(name="Calls", cells=tuple(f"{len(one.latency_s):,}" for one in figures)),
+            number_column("Calls", (f"{len(one.latency_s):,}" for one in figures)),
         ],
     )
 
@@ -85,11 +93,9 @@ def cost_table(figures: Sequence[Figures]) -> Table:
         "Throughput, start and memory",
         [
             text_column("Configuration", (one.label for one in figures)),
-            Column(name="texts/s", cells=tuple(format_number(one.items_per_s) for one in figures)),
-            Column(
-                name="tokens/s", cells=tuple(format_number(one.tokens_per_s) for one in figures)
-            ),
-            share_column("Padding", (one.padding_share for one in figures)),
+            number_column("texts/s", (format_number(one.items_per_s) for one in figures)),
+            number_column("tokens/s", (format_number(one.tokens_per_s) for one in figures)),
+            share_column("Padding", (one.padding_share or None for one in figures)),
             share_column("Of the ceiling", (one.ceiling_share for one in figures)),
             share_column("Processor in use", (one.processor_share for one in figures)),
             share_column("GPU in use", (one.gpu_share for one in figures)),

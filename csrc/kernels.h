@@ -21,19 +21,86 @@ struct Sequence {
     int64_t time_stride = 0;
 };
 
-// product[t] = gamma[1] * ... * gamma[t].
-struct CumulativeProduct {
+// One fp32 [batch, channels] array, rows contiguous and one after the other; may be null.
+using State = float*;
+
+// What every kernel needs to know.
+struct Call {
     Extents extents;
     Storage storage;
+    int threads;
+};
+
+// product[t] = gamma[1] * ... * gamma[t].
+struct CumulativeProduct : Call {
     Sequence gamma;
     Sequence product;
-    int threads;
+};
+
+struct CumulativeProductBackward : Call {
+    Sequence product_gradient;
+    Sequence gamma;
+    Sequence product;
+    Sequence gamma_gradient;
+};
+
+// h[t] = a[t] * h[t-1] + b[t], from h0 (null: zeros).
+struct LinearRecurrence : Call {
+    Sequence a;
+    Sequence b;
+    State h0;
+    Sequence h;
+    State h_last;
+};
+
+struct LinearRecurrenceBackward : Call {
+    Sequence h_gradient;
+    State h_last_gradient;  // null: zeros
+    Sequence a;
+    Sequence h;
+    State h0;
+    Sequence a_gradient;
+    Sequence b_gradient;
+    State h0_gradient;
+};
+
+// The gates of MM-Rec before their sigmoids, and what they gate.
+struct GateInputs {
+    Sequence gamma;
+    Sequence context;
+    Sequence input_gate;
+    Sequence mdi;
+    Sequence z;
+    const bool* is_padding;  // [batch, time], contiguous; null: none
+};
+
+// h[t] = h[t-1] + w * (i * z - h[t-1]), w = (1 - gamma) * g; a padding step leaves h alone.
+struct GatedRecurrence : Call {
+    GateInputs inputs;
+    State h0;
+    Sequence h;
+    State h_last;
+};
+
+struct GatedRecurrenceBackward : Call {
+    Sequence h_gradient;
+    State h_last_gradient;  // null: zeros
+    GateInputs inputs;
+    Sequence h;
+    State h0;
+    GateInputs gradients;
+    State h0_gradient;
 };
 
 // The entry points of one instruction set.
 struct Kernels {
     // Returns whether every gamma lies in (0, 1].
     bool (*cumulative_product)(const CumulativeProduct&);
+    void (*cumulative_product_backward)(const CumulativeProductBackward&);
+    void (*linear_recurrence)(const LinearRecurrence&);
+    void (*linear_recurrence_backward)(const LinearRecurrenceBackward&);
+    void (*gated_recurrence)(const GatedRecurrence&);
+    void (*gated_recurrence_backward)(const GatedRecurrenceBackward&);
 };
 
 namespace portable {

@@ -1,6 +1,6 @@
 // Cumulative product along time, checked on the way: the range costs no second pass over memory.
 #include "kernels/entry_points.h"
-#include "kernels/walk.h"
+#include "kernels/recurrence_backward.h"
 
 namespace mm_rec::MM_REC_ISA {
 namespace {
@@ -8,60 +8,83 @@ namespace {
 // The bits of a float in (0, 1], minus one, lie below this; those of any other do not.
 constexpr uint32_t kOneBits = 0x3f800000u;
 
-template <class T>
+template <class Format>
 struct ProductStep {
-    const T* gamma;
-    T* product;
-    int64_t gamma_stride;
-    int64_t product_stride;
+    static constexpr bool kReverse = false;
+    InputRow<Format> gamma;
+    OutputRow<Format> product;
     Bits<kLanes> worst = {};
-    uint32_t worst_single = 0;
+    Bits<1> worst_single = {};
 
     float initial(int64_t) const { return 1.0f; }
 
     template <int W>
     Float<W> advance(Float<W> state, int64_t t, int64_t channel) {
-        const Float<W> factor = load<W>(gamma + t * gamma_stride + channel);
+        const Float<W> factor = gamma.template get<W>(t, channel);
         note((Bits<W>)factor - 1u);
         state *= factor;
-        store<W>(product + t * product_stride + channel, state);
+        product.template put<W>(t, channel, state);
         return state;
     }
 
+    template <int W>
+    Affine<W> map(int64_t t, int64_t channel) const {
+        return {gamma.template get<W>(t, channel), fill<W>(0.0f)};
+    }
+
+    void finish(int64_t, float) const {}
+
     void note(Bits<kLanes> seen) { worst = worst > seen ? worst : seen; }
-    void note(Bits<1> seen) { worst_single = worst_single > seen[0] ? worst_single : seen[0]; }
+    void note(Bits<1> seen) { worst_single = worst_single > seen ? worst_single : seen; }
 
     bool in_range() const {
-        bool fine = worst_single < kOneBits;
+        bool fine = worst_single[0] < kOneBits;
         for (int lane = 0; lane < kLanes; ++lane) fine = fine && worst[lane] < kOneBits;
         return fine;
     }
 };
 
-template <class T>
-bool run(const CumulativeProduct& call) {
+template <class Format>
+bool forward(const CumulativeProduct& call) {
     bool in_range = true;
-    for_each_block(Blocks(call.extents, call.threads), [&](const Block& block) {
-        ProductStep<T> step{
-            static_cast<const T*>(call.gamma.data) + block.batch * call.gamma.batch_stride,
-            static_cast<T*>(call.product.data) + block.batch * call.product.batch_stride,
-            call.gamma.time_stride, call.product.time_stride};
-        if (block.end - block.begin >= kLanes)
-            walk_block<kLanes>(step, block, call.extents.time);
-        else
-            walk_block<1>(step, block, call.extents.time);
-        if (!step.in_range()) {
+    walk(
+        call,
+        [&](int64_t batch) {
+            return ProductStep<Format>{{call.gamma, batch}, {call.product, batch}};
+        },
+        [&](const ProductStep<Format>& step) {
+            if (step.in_range()) return;
 #pragma omp atomic write
             in_range = false;
-        }
-    });
+        });
     return in_range;
+}
+
+template <class Format>
+void backward(const CumulativeProductBackward& call) {
+    walk(call, [&](int64_t batch) {
+        return RecurrenceBackwardStep<Format, false>{{call.product_gradient, batch},
+                                                     {call.gamma, batch},
+                                                     {call.product, batch},
+                                                     {call.gamma_gradient, batch},
+                                                     {Sequence{}, batch},
+                                                     nullptr,
+                                                     1.0f,
+                                                     nullptr,
+                                                     nullptr};
+    });
 }
 
 }  // namespace
 
 bool cumulative_product(const CumulativeProduct& call) {
-    return call.storage == Storage::fp32 ? run<float>(call) : run<bf16>(call);
+    const bool streams = worth_streaming(call, 2, call.product);
+    return with_format(call, streams, [&](auto format) { return forward<decltype(format)>(call); });
+}
+
+void cumulative_product_backward(const CumulativeProductBackward& call) {
+    const bool streams = worth_streaming(call, 4, call.gamma_gradient);
+    with_format(call, streams, [&](auto format) { backward<decltype(format)>(call); });
 }
 
 }  // namespace mm_rec::MM_REC_ISA

@@ -6,5 +6,10 @@
 namespace mm_rec::MM_REC_ISA {
 
 bool cumulative_product(const CumulativeProduct& call);
+void cumulative_product_backward(const CumulativeProductBackward& call);
+void linear_recurrence(const LinearRecurrence& call);
+void linear_recurrence_backward(const LinearRecurrenceBackward& call);
+void gated_recurrence(const GatedRecurrence& call);
+void gated_recurrence_backward(const GatedRecurrenceBackward& call);
 
 }  // namespace mm_rec::MM_REC_ISA

@@ -5,6 +5,9 @@
 #pragma once
 
 #include <cstdint>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 namespace mm_rec::MM_REC_ISA {
 
@@ -33,6 +36,8 @@ template <int W>
 using Int = typename Vector<W>::Int;
 template <int W>
 using Bits = typename Vector<W>::Bits;
+template <int W>
+using Half = typename Vector<W>::Half;
 
 template <int W>
 inline Float<W> fill(float value) {
@@ -48,7 +53,7 @@ inline Float<W> load(const float* from) {
 
 template <int W>
 inline Float<W> load(const bf16* from) {
-    typename Vector<W>::Half half;
+    Half<W> half;
     __builtin_memcpy(&half, from, sizeof(half));
     const Bits<W> bits = __builtin_convertvector(half, Bits<W>) << 16;
     return (Float<W>)bits;
@@ -61,12 +66,50 @@ inline void store(float* to, Float<W> value) {
 
 // Rounds to nearest, ties to even; a NaN stays a NaN.
 template <int W>
-inline void store(bf16* to, Float<W> value) {
+inline Half<W> narrow(Float<W> value) {
     const Bits<W> bits = (Bits<W>)value;
     const Bits<W> rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     const Bits<W> kept = value == value ? rounded : Bits<W>{} + 0x7fc0u;
-    const typename Vector<W>::Half half = __builtin_convertvector(kept, typename Vector<W>::Half);
+    return __builtin_convertvector(kept, Half<W>);
+}
+
+template <int W>
+inline void store(bf16* to, Float<W> value) {
+    const Half<W> half = narrow<W>(value);
     __builtin_memcpy(to, &half, sizeof(half));
+}
+
+// Stores past the caches, which saves reading the line first. `to` is a multiple of the vector's
+// size; other threads see the values after fence_streams().
+template <int W>
+inline void stream(float* to, Float<W> value) {
+#if defined(__AVX512F__)
+    if constexpr (W == 16) return _mm512_stream_ps(to, (__m512)value);
+#endif
+#if defined(__AVX2__)
+    if constexpr (W == 8) return _mm256_stream_ps(to, (__m256)value);
+#endif
+#if defined(__SSE2__)
+    if constexpr (W == 4) return _mm_stream_ps(to, (__m128)value);
+#endif
+    store<W>(to, value);
+}
+
+template <int W>
+inline void stream(bf16* to, Float<W> value) {
+    const Half<W> half = narrow<W>(value);
+#if defined(__AVX2__)
+    if constexpr (W == 16)
+        return _mm256_stream_si256(reinterpret_cast<__m256i*>(to), (__m256i)half);
+    if constexpr (W == 8) return _mm_stream_si128(reinterpret_cast<__m128i*>(to), (__m128i)half);
+#endif
+    __builtin_memcpy(to, &half, sizeof(half));
+}
+
+inline void fence_streams() {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
 }
 
 }  // namespace mm_rec::MM_REC_ISA

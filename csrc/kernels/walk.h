@@ -1,74 +1,51 @@
-// How a recurrence walks over [batch, time, channels]: vectors over channels, several in flight,
-// threads over batch x channel blocks, no barrier. Knows nothing of what a step computes.
+// How a recurrence walks over [batch, time, channels]: vectors over channels, several in flight.
+// Knows nothing of what a step computes. A step has
+//   kReverse               whether it walks from the last step to the first
+//   initial(c)             the state before the first step of channel c
+//   advance<W>(h, t, c)    reads, computes and writes step t of W channels; returns the new state
+//   map<W>(t, c)           the same step as h -> scale * h + shift, for parts of time
+//   finish(c, h)           takes the state after the last step
 #pragma once
 
-#include "kernels.h"
+#include "kernels/blocks.h"
 #include "kernels/flush_to_zero.h"
 #include "kernels/simd.h"
 
 namespace mm_rec::MM_REC_ISA {
 
-// Channels of one block, at most: the state of a block stays in the first-level cache.
-constexpr int64_t kBlockChannels = 2048;
-// A cache line of floats: threads that share one would slow each other.
-constexpr int64_t kLineChannels = 16;
-// Elements that are worth a thread: below this, waking it costs more than it saves.
-constexpr int64_t kThreadElements = 32 * 1024;
 // Steps of one tile: its rows stay in the first-level cache while the channels are walked.
-constexpr int64_t kTileSteps = 4;
+constexpr int64_t kTileSteps = 16;
+// Vectors side by side: their chains of dependent operations overlap.
+constexpr int kGroup = 8;
 
-inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-// A part of the work that one thread does alone.
-struct Block {
-    int64_t batch;
-    int64_t begin;  // first channel
-    int64_t end;    // one past the last channel
+template <int W>
+struct Affine {
+    Float<W> scale;
+    Float<W> shift;
 };
 
-// Cuts the work into blocks: as wide as possible, but enough to keep every thread busy.
-class Blocks {
-public:
-    Blocks(const Extents& extents, int threads) : extents_(extents) {
-        const int64_t elements = extents.batch * extents.time * extents.channels;
-        threads_ = smaller(threads, 1 + elements / kThreadElements);
-        const int64_t finest = 1 + (extents.channels - 1) / kLineChannels;
-        int64_t per_row = ceil_divide(extents.channels, kBlockChannels);
-        while (per_row < finest && !balanced(extents.batch * per_row)) ++per_row;
-        width_ = ceil_divide(ceil_divide(extents.channels, per_row), kLineChannels) * kLineChannels;
-        per_row_ = ceil_divide(extents.channels, width_);
-        // A last block narrower than a vector would be walked channel by channel.
-        if (per_row_ > 1 && extents.channels - (per_row_ - 1) * width_ < kLineChannels) --per_row_;
-        threads_ = smaller(threads_, count());
-    }
-
-    int64_t count() const { return extents_.batch * per_row_; }
-    int threads() const { return static_cast<int>(threads_); }
-    Block operator[](int64_t index) const {
-        const int64_t column = index % per_row_;
-        const int64_t end = column == per_row_ - 1 ? extents_.channels : (column + 1) * width_;
-        return {index / per_row_, column * width_, end};
-    }
-
-private:
-    bool balanced(int64_t blocks) const { return blocks % threads_ == 0 || blocks >= 4 * threads_; }
-
-    Extents extents_;
-    int64_t threads_;
-    int64_t width_;
-    int64_t per_row_;
+// The states of a block's channels; of one more vector, where the width is no multiple of W. That
+// vector overlaps the one before: it computes some channels twice, from states of its own.
+struct BlockState {
+    alignas(64) float whole[kBlockChannels + 2 * kLineChannels];
+    alignas(64) float tail[kLineChannels];
 };
 
-// Advances G vectors side by side over the steps [first, last): their chains of dependent
-// operations overlap. `state` holds the G * W channels before and after.
+template <class Step>
+inline int64_t time_of(int64_t step, int64_t steps) {
+    return Step::kReverse ? steps - 1 - step : step;
+}
+
+// Advances G vectors over the steps [first, last). `state` holds their channels, before and after.
 template <int W, int G, class Step>
-inline void walk_group(Step& step, float* state, int64_t channel, int64_t first, int64_t last) {
+inline void walk_group(Step& step, float* state, int64_t channel, const Block& tile,
+                       int64_t steps) {
     Step local = step;
     Float<W> h[G];
 #pragma GCC unroll 8
     for (int g = 0; g < G; ++g) h[g] = load<W>(state + g * W);
-    for (int64_t t = first; t < last; ++t) {
+    for (int64_t i = tile.first; i < tile.last; ++i) {
+        const int64_t t = time_of<Step>(i, steps);
 #pragma GCC unroll 8
         for (int g = 0; g < G; ++g) h[g] = local.template advance<W>(h[g], t, channel + g * W);
     }
@@ -77,39 +54,142 @@ inline void walk_group(Step& step, float* state, int64_t channel, int64_t first,
     step = local;
 }
 
-// Walks one block over all of time. The last vector of a width that is no multiple of W overlaps
-// the one before: it computes some channels twice, from a state of its own (`tail`).
+// Walks the vectors of a tile of steps, as many side by side as there are.
 template <int W, class Step>
-void walk_block(Step& step, const Block& block, int64_t steps) {
-    alignas(64) float state[kBlockChannels + 2 * kLineChannels];
-    alignas(64) float tail[kLineChannels];
+inline void walk_tile(Step& step, BlockState& state, const Block& tile, int64_t steps) {
+    const int64_t whole = (tile.end - tile.begin) / W * W;
+    int64_t c = 0;
+    for (; c + kGroup * W <= whole; c += kGroup * W)
+        walk_group<W, kGroup>(step, state.whole + c, tile.begin + c, tile, steps);
+    for (; c + kGroup / 2 * W <= whole; c += kGroup / 2 * W)
+        walk_group<W, kGroup / 2>(step, state.whole + c, tile.begin + c, tile, steps);
+    for (; c + W <= whole; c += W)
+        walk_group<W, 1>(step, state.whole + c, tile.begin + c, tile, steps);
+    if (tile.begin + whole < tile.end)
+        walk_group<W, 1>(step, state.tail, tile.end - W, tile, steps);
+}
+
+// Walks a block from the states given.
+template <int W, class Step>
+void walk_block(Step& step, BlockState& state, const Block& block, int64_t steps) {
     const int64_t width = block.end - block.begin;
-    const int64_t whole = width / W * W;
-    for (int64_t c = 0; c < whole; ++c) state[c] = step.initial(block.begin + c);
-    for (int64_t c = 0; c < W; ++c) tail[c] = step.initial(block.end - W + c);
-    for (int64_t first = 0; first < steps; first += kTileSteps) {
-        const int64_t last = smaller(steps, first + kTileSteps);
-        int64_t c = 0;
-        for (; c + 8 * W <= whole; c += 8 * W)
-            walk_group<W, 8>(step, state + c, block.begin + c, first, last);
-        for (; c + 4 * W <= whole; c += 4 * W)
-            walk_group<W, 4>(step, state + c, block.begin + c, first, last);
-        for (; c + W <= whole; c += W)
-            walk_group<W, 1>(step, state + c, block.begin + c, first, last);
-        if (whole < width) walk_group<W, 1>(step, tail, block.end - W, first, last);
+    if (width >= W)
+        for (int64_t lane = 0; lane < W; ++lane) state.tail[lane] = state.whole[width - W + lane];
+    Block tile = block;
+    for (; tile.first < block.last; tile.first = tile.last) {
+        tile.last = smaller(block.last, tile.first + kTileSteps);
+        walk_tile<W>(step, state, tile, steps);
+    }
+    if (width % W != 0)
+        for (int64_t lane = 0; lane < W; ++lane) state.whole[width - W + lane] = state.tail[lane];
+}
+
+// What a part of time does to a state: h -> scale * h + shift, a float of each for every channel.
+// Kept from the first pass to the second.
+class Summaries {
+public:
+    Summaries(const Extents& extents, int64_t parts)
+        : channels_(extents.channels),
+          parts_(parts),
+          values_(parts > 1 ? new float[2 * extents.batch * parts * extents.channels] : nullptr) {}
+    ~Summaries() { delete[] values_; }
+    Summaries(const Summaries&) = delete;
+    Summaries& operator=(const Summaries&) = delete;
+
+    float* scale(const Block& block, int64_t part) const {
+        return values_ + 2 * (block.batch * parts_ + part) * channels_;
+    }
+    float* shift(const Block& block, int64_t part) const { return scale(block, part) + channels_; }
+
+private:
+    int64_t channels_;
+    int64_t parts_;
+    float* values_;
+};
+
+// Composes the steps of a block for W channels into one map.
+template <int W, class Step>
+inline void summarize_vector(const Step& step, const Block& block, int64_t channel, int64_t steps,
+                             const Summaries& summaries) {
+    Float<W> scale = fill<W>(1.0f);
+    Float<W> shift = fill<W>(0.0f);
+    for (int64_t i = block.first; i < block.last; ++i) {
+        const Affine<W> map = step.template map<W>(time_of<Step>(i, steps), channel);
+        scale *= map.scale;
+        shift = map.scale * shift + map.shift;
+    }
+    store<W>(summaries.scale(block, block.part) + channel, scale);
+    store<W>(summaries.shift(block, block.part) + channel, shift);
+}
+
+template <class Step>
+void summarize_block(const Step& step, const Block& block, int64_t steps,
+                     const Summaries& summaries) {
+    int64_t c = block.begin;
+    for (; c + kLanes <= block.end; c += kLanes)
+        summarize_vector<kLanes>(step, block, c, steps, summaries);
+    for (; c < block.end; ++c) summarize_vector<1>(step, block, c, steps, summaries);
+}
+
+// The states before a block: the first ones, led through the parts of time before it.
+template <class Step>
+void start_block(const Step& step, BlockState& state, const Block& block,
+                 const Summaries& summaries) {
+    for (int64_t c = block.begin; c < block.end; ++c)
+        state.whole[c - block.begin] = step.initial(c);
+    for (int64_t part = 0; part < block.part; ++part) {
+        const float* scale = summaries.scale(block, part);
+        const float* shift = summaries.shift(block, part);
+        for (int64_t c = block.begin; c < block.end; ++c)
+            state.whole[c - block.begin] = scale[c] * state.whole[c - block.begin] + shift[c];
     }
 }
 
-// Runs `run(block)` for every block, with denormals flushed in every thread.
-template <class Run>
-void for_each_block(const Blocks& blocks, Run run) {
+// Walks one block from its start to its end.
+template <class Step>
+void run_block(Step& step, const Block& block, int64_t steps, const Summaries& summaries) {
+    BlockState state;
+    start_block(step, state, block, summaries);
+    if (block.end - block.begin >= kLanes)
+        walk_block<kLanes>(step, state, block, steps);
+    else
+        walk_block<1>(step, state, block, steps);
+    if (block.last < steps) return;
+    for (int64_t c = block.begin; c < block.end; ++c) step.finish(c, state.whole[c - block.begin]);
+}
+
+// Runs a recurrence: `make(batch)` gives the step of a batch row, `done(step)` takes it back when a
+// block is walked. No barrier, but one where time is cut.
+template <class Make, class Done>
+void walk(const Call& call, Make make, Done done) {
+    const Blocks blocks(call);
+    const Summaries summaries(call.extents, blocks.parts());
     const int64_t count = blocks.count();
+    const int64_t steps = call.extents.time;
 #pragma omp parallel num_threads(blocks.threads()) if (blocks.threads() > 1)
     {
         const FlushToZero flush;
+        if (blocks.parts() > 1) {
 #pragma omp for schedule(static)
-        for (int64_t index = 0; index < count; ++index) run(blocks[index]);
+            for (int64_t index = 0; index < count; ++index) {
+                const Block block = blocks[index];
+                if (block.last < steps) summarize_block(make(block.batch), block, steps, summaries);
+            }
+        }
+#pragma omp for schedule(static) nowait
+        for (int64_t index = 0; index < count; ++index) {
+            const Block block = blocks[index];
+            auto step = make(block.batch);
+            run_block(step, block, steps, summaries);
+            done(step);
+        }
+        fence_streams();
     }
+}
+
+template <class Make>
+void walk(const Call& call, Make make) {
+    walk(call, make, [](const auto&) {});
 }
 
 }  // namespace mm_rec::MM_REC_ISA

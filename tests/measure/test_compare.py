@@ -12,18 +12,21 @@ from ivme.measure.compare import CONTROL, ComparePlan, Progress, calibrate_calls
 SILENCE = Noise(drift=0, wander=0, jitter=0, regime=0, spike_probability=0)
 
 
+@pytest.mark.slow
 def test_at_most_one_in_twenty_comparisons_of_equals_finds_a_difference():
     verdicts = Counter(simulated_comparison(seed, 1.0).verdict for seed in range(300))
     assert verdicts["faster"] + verdicts["slower"] <= 15
     assert verdicts["same"] >= 60
 
 
+@pytest.mark.slow
 def test_a_slowdown_of_three_percent_is_found_in_nine_of_ten_comparisons():
     verdicts = Counter(simulated_comparison(seed, 1.03).verdict for seed in range(300))
     assert verdicts["slower"] >= 270
     assert verdicts["faster"] == verdicts["same"] == 0
 
 
+@pytest.mark.slow
 def test_stopping_early_does_not_make_false_verdicts_more_frequent():
     # A width that is reached at chance moments, many looks, noise without the shared parts.
     noise = Noise(drift=0, wander=0, regime=0, jitter=0.05)
@@ -34,7 +37,8 @@ def test_stopping_early_does_not_make_false_verdicts_more_frequent():
 
 
 def test_a_real_comparison_of_a_product_with_itself_finds_no_difference():
-    matrix = np.random.default_rng(0).standard_normal((96, 96), dtype=np.float32)
+    # Small enough for one thread: several would wait for each other on a busy machine.
+    matrix = np.random.default_rng(0).standard_normal((48, 48), dtype=np.float32)
 
     def product() -> object:
         return matrix @ matrix

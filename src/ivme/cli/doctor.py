@@ -80,9 +80,9 @@ def print_report(
     console.print(_machine_table(inventory))
     for device in dict.fromkeys(rate.device for rate in ceilings.products):
         where = f", {ceilings.threads} threads" if device == "cpu" else ""
-        _heading(console, f"Matrix products on {device}{where}")
+        _heading(console, f"Matrix products on {device}{where}, % of the fastest")
         console.print(_product_table(console, ceilings, device))
-    _heading(console, "Copies, read and written")
+    _heading(console, "Copies, bytes read and written, % of the fastest")
     console.print(_copy_table(console, ceilings))
     console.print(_source_line(ceilings), style="dim")
     _heading(console, "Advice")
@@ -197,7 +197,7 @@ def _product_table(console: "Console", ceilings: "Ceilings", device: str) -> "Ta
             Text(precision, style="cyan"),
             rate.library,
             rate.how,
-            _operations(rate),
+            _operations(rate) if rate.is_confirmed else f"? {_operations(rate)}",
             Text(_bar(console, share), style="green"),
             f"{share:.0%}",
         )
@@ -228,7 +228,7 @@ def _copy_table(console: "Console", ceilings: "Ceilings") -> "Table":
             Text(rate.level, style="cyan"),
             rate.device,
             f"working set {_size(rate.working_set_bytes)}",
-            _bandwidth(rate),
+            _bandwidth(rate) if rate.is_confirmed else f"? {_bandwidth(rate)}",
             bar,
             f"{share:.0%}",
         )
@@ -236,10 +236,8 @@ def _copy_table(console: "Console", ceilings: "Ceilings") -> "Table":
 
 
 def _source_line(ceilings: "Ceilings") -> str:
-    return (
-        f"\n  {ceilings.plan} measurement of {ceilings.created_at}; best sample of each; "
-        "--refresh repeats it"
-    )
+    text = f"\n  best samples of a {ceilings.plan} measurement, {ceilings.created_at}"
+    return text if ceilings.is_confirmed else f"{text}\n  ? the machine was too busy to be sure"
 
 
 def _advice_table(advice: "list[Advice]") -> "Table":

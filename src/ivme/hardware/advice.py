@@ -7,7 +7,7 @@ advice; where the facts say nothing, it gives none.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ivme.hardware.ceilings import Ceilings, ProductRate
+from ivme.hardware.ceilings import STEADY_SPREAD, Ceilings, ProductRate
 from ivme.hardware.inventory import Inventory
 from ivme.hardware.threads import OPENMP_VARIABLES
 
@@ -15,7 +15,7 @@ GIB = 1 << 30
 WORTH_SAYING = 1.25  # a ratio below this is not worth a change of library
 SMALL_MEMORY_BYTES = 4 * GIB
 LOW_AVAILABLE_SHARE = 0.25
-UNSTEADY_SPREAD = 1.3  # median over best
+BUSY_LOAD_SHARE = 0.5  # of the cores
 SEVERITIES = ("warning", "tip", "fact")
 
 
@@ -38,9 +38,11 @@ def advise(inventory: Inventory, ceilings: Ceilings) -> list[Advice]:
     return sorted(given, key=lambda advice: SEVERITIES.index(advice.severity))
 
 
-def _rate(rate: ProductRate) -> float:
-    assert rate.operations_per_s is not None, "best_product and product give measured rates only"
-    return rate.operations_per_s
+def _ratio(faster: ProductRate | None, slower: ProductRate | None) -> float | None:
+    """Return how many times as fast one path is, None unless both rates are confirmed."""
+    if faster is None or slower is None or not (faster.is_confirmed and slower.is_confirmed):
+        return None
+    return (faster.operations_per_s or 0.0) / (slower.operations_per_s or 1.0)
 
 
 def _times(ratio: float) -> str:
@@ -134,7 +136,8 @@ def _small_memory(inventory: Inventory, ceilings: Ceilings) -> Advice | None:
 
 def _slow_fp32_in_torch(inventory: Inventory, ceilings: Ceilings) -> Advice | None:
     plain, best = ceilings.product("torch-fp32"), ceilings.best_product("fp32")
-    if plain is None or best is None or _rate(best) < WORTH_SAYING * _rate(plain):
+    ratio = _ratio(best, plain)
+    if best is None or ratio is None or ratio < WORTH_SAYING:
         return None
     blas = {"mkl": "MKL", "open": "OpenBLAS"}.get(inventory.torch.blas if inventory.torch else "")
     return Advice(
@@ -142,7 +145,7 @@ def _slow_fp32_in_torch(inventory: Inventory, ceilings: Ceilings) -> Advice | No
         topic="fp32",
         finding=(
             f"torch's own fp32 products ({blas or 'its BLAS'} on {inventory.processor.vendor}) "
-            f"are slow here: {best.library} ({best.how}) is {_times(_rate(best) / _rate(plain))} "
+            f"are slow here: {best.library} ({best.how}) is {_times(ratio)} "
             "as fast."
         ),
         action="Run fp32 models by torch.compile with freezing, ONNX Runtime or OpenVINO.",
@@ -151,9 +154,9 @@ def _slow_fp32_in_torch(inventory: Inventory, ceilings: Ceilings) -> Advice | No
 
 def _bf16(inventory: Inventory, ceilings: Ceilings) -> Advice | None:
     fp32, bf16 = ceilings.best_product("fp32"), ceilings.best_product("bf16")
-    if fp32 is None or bf16 is None:
+    ratio = _ratio(bf16, fp32)
+    if ratio is None:
         return None
-    ratio = _rate(bf16) / _rate(fp32)
     is_native = inventory.processor.has("avx512_bf16", "amx_bf16", "bf16")
     if ratio >= WORTH_SAYING:
         how = "natively" if is_native else "without instructions for it"
@@ -178,9 +181,9 @@ def _bf16(inventory: Inventory, ceilings: Ceilings) -> Advice | None:
 
 def _int8(inventory: Inventory, ceilings: Ceilings) -> Advice | None:
     fp32, int8 = ceilings.best_product("fp32"), ceilings.best_product("int8")
-    if fp32 is None or int8 is None:
+    ratio = _ratio(int8, fp32)
+    if int8 is None or ratio is None:
         return None
-    ratio = _rate(int8) / _rate(fp32)
     has_dot = inventory.processor.has("avx512_vnni", "avx_vnni", "amx_int8", "dotprod", "i8mm")
     without = "" if has_dot else " The processor has no int8 dot products (VNNI)."
     if ratio >= WORTH_SAYING:
@@ -204,14 +207,15 @@ def _int8(inventory: Inventory, ceilings: Ceilings) -> Advice | None:
 def _signed_activations(inventory: Inventory, ceilings: Ceilings) -> Advice | None:
     unsigned = ceilings.product("onnxruntime-int8-u8s8")
     signed = ceilings.product("onnxruntime-int8-s8s8")
-    if unsigned is None or signed is None or _rate(unsigned) < 2 * _rate(signed):
+    ratio = _ratio(unsigned, signed)
+    if ratio is None or ratio < 2:
         return None
     return Advice(
         severity="tip",
         topic="int8",
         finding=(
             "ONNX Runtime multiplies signed activations (S8S8) "
-            f"{_times(_rate(unsigned) / _rate(signed))} slower than unsigned ones (U8S8)."
+            f"{_times(ratio)} slower than unsigned ones (U8S8)."
         ),
         action="Quantize activations to uint8 for ONNX Runtime.",
     )
@@ -229,19 +233,21 @@ def _openvino_precision(inventory: Inventory, ceilings: Ceilings) -> Advice | No
     )
 
 
-def _unsteady(inventory: Inventory, ceilings: Ceilings) -> Advice | None:
-    unsteady = [rate for rate in ceilings.products if (rate.spread or 1.0) > UNSTEADY_SPREAD]
-    if 3 * len(unsteady) < len(ceilings.products) or not unsteady:
+def _busy(inventory: Inventory, ceilings: Ceilings) -> Advice | None:
+    measured = [rate for rate in ceilings.products if rate.spread is not None]
+    unsteady = [rate for rate in measured if (rate.spread or 1.0) > STEADY_SPREAD]
+    load, cores = ceilings.load_average or 0.0, inventory.processor.logical_cores
+    if len(unsteady) * 3 > len(measured):
+        seen = f"in {len(unsteady)} of {len(measured)} products most samples were far off the best"
+    elif load > BUSY_LOAD_SHARE * cores:
+        seen = f"{load:.1f} processes wanted its {cores} cores"
+    else:
         return None
-    worst = max(rate.spread or 1.0 for rate in unsteady)
     return Advice(
         severity="warning",
         topic="noise",
-        finding=(
-            f"The machine is busy or shared: in {len(unsteady)} of {len(ceilings.products)} "
-            f"products the usual sample took up to {_times(worst)} the best."
-        ),
-        action="Trust comparisons that take turns within one run, not figures of separate runs.",
+        finding=f"The machine was busy or shared when the rates were measured: {seen}.",
+        action="Run `ivme doctor --refresh` when it is quiet; compare within one run only.",
     )
 
 
@@ -258,7 +264,7 @@ def _hugepages(inventory: Inventory, ceilings: Ceilings) -> Advice | None:
 
 def _generation_bound(inventory: Inventory, ceilings: Ceilings) -> Advice | None:
     copy = ceilings.copy("memory")
-    if copy is None or copy.bytes_per_s is None:
+    if copy is None or copy.bytes_per_s is None or not copy.is_confirmed:
         return None
     tokens_per_s = copy.bytes_per_s / 1e9
     return Advice(
@@ -279,7 +285,7 @@ RULES: tuple[Rule, ...] = (
     _unusable_accelerator,
     _triton_missing,
     _small_memory,
-    _unsteady,
+    _busy,
     _slow_fp32_in_torch,
     _bf16,
     _int8,

@@ -5,6 +5,7 @@ copies. Every way that cannot run here says why. Paths take turns, so that a dis
 shared machine does not fall on one of them; the best sample counts, all are kept.
 """
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,8 +23,11 @@ Progress = Callable[[str], None]  # told what is measured next
 
 CEILINGS_VERSION = 1
 SAMPLES_PER_TURN = 3
-MOST_TURNS = 40  # more would swell the records and find nothing new
-LONGEST_CALL_SHARE = 1 / 20  # of a size's budget: a slower call is left out, and says so
+ENOUGH_TURNS = 40  # steady ones: more would swell the records and find nothing new
+MOST_TURNS = 400
+STEADY_SPREAD = 1.3  # median over best seconds
+CONFIRMED_WITHIN = 1.15  # the third best sample over the best
+LONGEST_CALL_SHARE = 1 / 10  # of a size's budget: a slower call is left out, and says so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +86,7 @@ class ProductRate:
     samples: tuple[SizeSamples, ...] = ()
     unavailable: str | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)  # size -> why not measured
+    is_confirmed: bool = False  # three samples agree on the best
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +102,7 @@ class CopyRate:
     spread: float | None = None
     seconds: tuple[float, ...] = ()
     unavailable: str | None = None
+    is_confirmed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +117,18 @@ class Ceilings:
     elapsed_s: float
     products: tuple[ProductRate, ...]
     copies: tuple[CopyRate, ...]
+    load_average: float | None  # processes that wanted a core in the minute before
     openvino_default_precision: str | None  # what it computes fp32 models in, unasked
     version: int = CEILINGS_VERSION
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Return whether every rate is a ceiling, not the leavings of a busy machine."""
+        measured_products = [rate for rate in self.products if rate.operations_per_s is not None]
+        measured_copies = [rate for rate in self.copies if rate.bytes_per_s is not None]
+        confirmed = [rate.is_confirmed for rate in measured_products]
+        confirmed += [rate.is_confirmed for rate in measured_copies]
+        return all(confirmed)
 
     def best_product(
         self, precision: str, device: str = "cpu", library: str | None = None
@@ -158,6 +174,7 @@ def measure_ceilings(
     """
     threads = threads or default_threads(inventory)
     tell = progress or (lambda text: None)
+    load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     start = now()
     with torch_threads(threads):
         products = _measure_products(inventory, plan, threads, paths, now, tell)
@@ -171,6 +188,7 @@ def measure_ceilings(
         elapsed_s=now() - start,
         products=products,
         copies=copies,
+        load_average=load_average,
         openvino_default_precision=_openvino_default_precision(),
     )
 
@@ -259,6 +277,7 @@ class _Products:
             operations_per_s=best.operations_per_s if best else None,
             best_size=best.size if best else None,
             spread=_spread(best.seconds) if best else None,
+            is_confirmed=_is_confirmed(best.seconds) if best else False,
             samples=samples,
             unavailable=None if best else self.unavailable.get(path.name, "not measured"),
             left_out=self.left_out[path.name],
@@ -286,18 +305,20 @@ def sample_in_turns(
 ) -> dict[str, tuple[float, ...]]:
     """Return the seconds of each run; they take turns until the budget is spent.
 
-    Each gets between one turn and MOST_TURNS, of SAMPLES_PER_TURN calls in a row: the first call after another
-    library's turn may still share the cores with that library's idle threads.
+    A turn is SAMPLES_PER_TURN calls in a row: the first one after another library's turn may
+    still share the cores with that library's idle threads. ENOUGH_TURNS steady turns end the
+    sampling early; on a busy machine it goes on, to meet a quiet moment.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     end = now() + budget_s
-    for _ in range(MOST_TURNS):
+    for turn in range(1, MOST_TURNS + 1):
         for name, run in runs.items():
             for _ in range(SAMPLES_PER_TURN):
                 start = now()
                 run()
                 seconds[name].append(now() - start)
-        if now() >= end:
+        is_steady = all(_spread(values) < STEADY_SPREAD for values in seconds.values())
+        if now() >= end or (turn >= ENOUGH_TURNS and is_steady):
             break
     return {name: tuple(values) for name, values in seconds.items()}
 
@@ -333,12 +354,18 @@ def _measure_copy(path: CopyPath, budget_s: float, threads: int, now: Now) -> Co
         bytes_per_s=moved_bytes / min(seconds),
         spread=_spread(seconds),
         seconds=seconds,
+        is_confirmed=_is_confirmed(seconds),
     )
 
 
 def _spread(seconds: Sequence[float]) -> float:
     """Return median over best: how far a usual sample is from the ceiling."""
     return sorted(seconds)[len(seconds) // 2] / min(seconds)
+
+
+def _is_confirmed(seconds: Sequence[float]) -> bool:
+    best = sorted(seconds)[:3]
+    return len(best) == 3 and best[2] <= CONFIRMED_WITHIN * best[0]
 
 
 def _openvino_default_precision() -> str | None:

@@ -39,7 +39,8 @@ def cached_ceilings(
     """Return this machine's ceilings, measured now if they are not in the cache.
 
     quick: a short measurement is enough (a full one in the cache serves too). refresh: measure
-    even if cached. notify: told when the cache is damaged or cannot be written.
+    even if cached. notify: told when the cache is damaged or cannot be written, and when the
+    machine was too busy: what is not confirmed is not kept, for it would stay wrong.
     """
     wanted = QUICK_PLAN if quick else FULL_PLAN
     if not refresh:
@@ -47,6 +48,9 @@ def cached_ceilings(
         if cached and (quick or cached.plan == FULL_PLAN.name):
             return cached
     ceilings = measure(inventory, wanted, progress=progress)
+    if not ceilings.is_confirmed:
+        notify("the machine is busy: these rates are too low to be ceilings, and are not kept.")
+        return ceilings
     try:
         write_json(ceilings_file(inventory), asdict(ceilings))
     except OSError as error:

@@ -10,7 +10,7 @@ from ivme.hardware.accelerators import Accelerator
 from ivme.hardware.inventory import Inventory
 
 MEMORY_WORKING_SET = 256 << 20  # bytes; at least four times the last cache
-BYTES_PER_RUN = 32 << 20  # a small working set is copied until this much moved
+BYTES_PER_RUN = 16 << 20  # a small working set is copied until this much moved
 
 
 @dataclass(frozen=True, kw_only=True)

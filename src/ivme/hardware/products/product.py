@@ -61,7 +61,5 @@ def integer_operands(size: int, left_type: str = "int8") -> "tuple[np.ndarray, n
 
 def as_array(value: Any) -> "np.ndarray":
     """Return a torch tensor of any precision and device as an array that NumPy knows."""
-    import torch
-
     tensor = value.cpu()
     return tensor.float().numpy() if tensor.dtype.is_floating_point else tensor.numpy()

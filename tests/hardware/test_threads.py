@@ -1,0 +1,77 @@
+import subprocess
+import sys
+
+import pytest
+
+from ivme.errors import UsageError
+from ivme.hardware.threads import (
+    ThreadSettings,
+    default_threads,
+    onnxruntime_session_options,
+    openvino_config,
+    torch_threads,
+)
+
+APPLY = """
+import os
+from ivme.hardware.threads import ThreadSettings, apply_threads, flush_denormals
+from ivme.hardware.threads import read_torch_threads
+used = apply_threads(ThreadSettings(intra=2, inter=1))
+assert (used.intra, used.inter) == (2, 1), used
+assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "2"
+assert apply_threads(ThreadSettings(intra=1, inter=3)).inter == 1  # fixed by then, and told
+assert read_torch_threads().intra == 1
+assert read_torch_threads().flushes_denormals is False
+assert flush_denormals() == read_torch_threads().flushes_denormals
+"""
+
+
+def test_torch_and_openmp_are_bound_and_read_back():
+    # In a process of its own: torch fixes its threads between operations once.
+    result = subprocess.run([sys.executable, "-c", APPLY], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_default_is_one_thread_for_each_usable_core(make_inventory):
+    assert default_threads(make_inventory(processor={"usable_cores": 3})) == 3
+
+
+def test_torch_threads_are_set_back_after_a_failure():
+    import torch
+
+    before = torch.get_num_threads()
+    during = []
+
+    def fail():
+        with torch_threads(before + 1):
+            during.append(torch.get_num_threads())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert during == [before + 1]
+    assert torch.get_num_threads() == before
+
+
+def test_onnxruntime_gets_the_same_threads_and_does_not_spin():
+    options = onnxruntime_session_options(ThreadSettings(intra=2))
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_openvino_really_runs_with_the_same_threads():
+    import numpy as np
+    from openvino import Core, Model
+    from openvino import opset13 as ops
+
+    parameter = ops.parameter([2, 2], np.float32)
+    model = Model([ops.relu(parameter)], [parameter], "relu")
+    compiled = Core().compile_model(model, "CPU", openvino_config(ThreadSettings(intra=1)))
+    assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    assert compiled.get_property("NUM_STREAMS") == 1
+
+
+@pytest.mark.parametrize("field", ["intra", "inter"])
+def test_no_threads_are_refused(field):
+    with pytest.raises(UsageError, match=f"{field}=0 threads; expected 1 or more"):
+        ThreadSettings(**{"intra": 1, field: 0})

@@ -89,7 +89,7 @@ def ceilings_with(*products, **fields):
         elapsed_s=10.0,
         products=products,
         copies=(copy,),
-        load_average=0.1,
+        busy_share=0.01,
         openvino_default_precision="fp32",
     )
     return replace(made, **fields)

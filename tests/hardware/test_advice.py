@@ -103,8 +103,8 @@ def test_a_busy_machine_is_a_warning(make_inventory, make_ceilings, make_product
     unsteady = make_product("torch-fp32", "fp32", 200e9, spread=2.0)
     advice = findings(make_inventory(), make_ceilings(unsteady))["warning noise"]
     assert "in 1 of 1 products" in advice.finding
-    loaded = findings(make_inventory(), make_ceilings(load_average=3.0))["warning noise"]
-    assert "3.0 processes wanted its 2 cores" in loaded.finding
+    loaded = findings(make_inventory(), make_ceilings(busy_share=0.5))["warning noise"]
+    assert "others took 50% of its cores" in loaded.finding
 
 
 def test_a_precision_that_openvino_chose_unasked_is_told(make_inventory, make_ceilings):

@@ -94,8 +94,11 @@ def test_a_folder_that_cannot_be_written_costs_the_cache_alone(
     assert "Set IVME_CACHE_DIR" in notices[-1]
 
 
-def test_the_rates_of_a_busy_machine_are_not_kept(cache, make_inventory, measured):
-    shaky = replace(measured, products=(replace(measured.products[0], is_confirmed=False),))
+@pytest.mark.parametrize("cause", ["unconfirmed", "busy"])
+def test_the_rates_of_a_busy_machine_are_not_kept(cache, make_inventory, measured, cause):
+    shaky = replace(measured, busy_share=0.5)
+    if cause == "unconfirmed":
+        shaky = replace(measured, products=(replace(measured.products[0], is_confirmed=False),))
     notices = []
     cached_ceilings(make_inventory(), measure=lambda *_, **__: shaky, notify=notices.append)
     assert "the machine is busy" in notices[0]

@@ -17,7 +17,7 @@ TOLERANCE = {"fp32": 1e-4, "bf16": 0.1}
 def test_each_floating_point_path_computes_the_product(name):
     path = PATHS[name]
     if name == "openvino-bf16" and openvino.default_precision() != "bf16":
-        with pytest.raises(RefusedError, match="OpenVINO ran it in .*: no fast bf16"):
+        with pytest.raises(RefusedError, match=r"OpenVINO ran it in .*: no fast bf16"):
             path.prepare(SIZE, 1)
         return
     product = path.prepare(SIZE, 1)

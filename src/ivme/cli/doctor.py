@@ -24,7 +24,7 @@ def doctor(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record alone, as JSON.")] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Measure for 5 seconds instead of 20.")
+        bool, typer.Option("--quick", help="Measure a few seconds, not a quarter minute.")
     ] = False,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Measure again, whatever the cache holds.")
@@ -181,7 +181,7 @@ def _product_table(console: "Console", ceilings: "Ceilings", device: str) -> "Ta
     rates = [rate for rate in ceilings.products if rate.device == device]
     best = max((rate.operations_per_s or 0.0 for rate in rates), default=0.0)
     table = _grid(
-        ("left", 4), ("left", 11), ("left", 26), ("right", 12), ("left", BAR_WIDTH), ("right", 4)
+        ("left", 4), ("left", 11), ("left", 26), ("right", 14), ("left", BAR_WIDTH), ("right", 4)
     )
     last = ""
     for rate in sorted(rates, key=_order):
@@ -214,7 +214,7 @@ def _copy_table(console: "Console", ceilings: "Ceilings") -> "Table":
 
     best = max((rate.bytes_per_s or 0.0 for rate in ceilings.copies), default=0.0)
     table = _grid(
-        ("left", 6), ("left", 9), ("left", 26), ("right", 12), ("left", BAR_WIDTH), ("right", 4)
+        ("left", 6), ("left", 9), ("left", 26), ("right", 14), ("left", BAR_WIDTH), ("right", 4)
     )
     for rate in ceilings.copies:
         if rate.bytes_per_s is None:

@@ -7,7 +7,7 @@ advice; where the facts say nothing, it gives none.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ivme.hardware.ceilings import STEADY_SPREAD, Ceilings, ProductRate
+from ivme.hardware.ceilings import BUSY_SHARE, STEADY_SPREAD, Ceilings, ProductRate
 from ivme.hardware.inventory import Inventory
 from ivme.hardware.threads import OPENMP_VARIABLES
 
@@ -15,7 +15,6 @@ GIB = 1 << 30
 WORTH_SAYING = 1.25  # a ratio below this is not worth a change of library
 SMALL_MEMORY_BYTES = 4 * GIB
 LOW_AVAILABLE_SHARE = 0.25
-BUSY_LOAD_SHARE = 0.5  # of the cores
 SEVERITIES = ("warning", "tip", "fact")
 
 
@@ -236,11 +235,10 @@ def _openvino_precision(inventory: Inventory, ceilings: Ceilings) -> Advice | No
 def _busy(inventory: Inventory, ceilings: Ceilings) -> Advice | None:
     measured = [rate for rate in ceilings.products if rate.spread is not None]
     unsteady = [rate for rate in measured if (rate.spread or 1.0) > STEADY_SPREAD]
-    load, cores = ceilings.load_average or 0.0, inventory.processor.logical_cores
     if len(unsteady) * 3 > len(measured):
         seen = f"in {len(unsteady)} of {len(measured)} products most samples were far off the best"
-    elif load > BUSY_LOAD_SHARE * cores:
-        seen = f"{load:.1f} processes wanted its {cores} cores"
+    elif ceilings.busy_share > BUSY_SHARE:
+        seen = f"others took {ceilings.busy_share:.0%} of its cores"
     else:
         return None
     return Advice(

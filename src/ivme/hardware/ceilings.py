@@ -5,7 +5,6 @@ copies. Every way that cannot run here says why. Paths take turns, so that a dis
 shared machine does not fall on one of them; the best sample counts, all are kept.
 """
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,8 @@ SAMPLES_PER_TURN = 3
 ENOUGH_TURNS = 40  # steady ones: more would swell the records and find nothing new
 MOST_TURNS = 400
 STEADY_SPREAD = 1.3  # median over best seconds
+BUSY_SHARE = 0.25  # of all cores, taken by others: rates are no ceilings then
+BUSY_WINDOW_S = 0.15
 CONFIRMED_WITHIN = 1.15  # the third best sample over the best
 LONGEST_CALL_SHARE = 1 / 10  # of a size's budget: a slower call is left out, and says so
 
@@ -117,7 +118,7 @@ class Ceilings:
     elapsed_s: float
     products: tuple[ProductRate, ...]
     copies: tuple[CopyRate, ...]
-    load_average: float | None  # processes that wanted a core in the minute before
+    busy_share: float  # 0..1, of all cores, taken by others just before or after
     openvino_default_precision: str | None  # what it computes fp32 models in, unasked
     version: int = CEILINGS_VERSION
 
@@ -128,7 +129,7 @@ class Ceilings:
         measured_copies = [rate for rate in self.copies if rate.bytes_per_s is not None]
         confirmed = [rate.is_confirmed for rate in measured_products]
         confirmed += [rate.is_confirmed for rate in measured_copies]
-        return all(confirmed)
+        return all(confirmed) and self.busy_share <= BUSY_SHARE
 
     def best_product(
         self, precision: str, device: str = "cpu", library: str | None = None
@@ -174,8 +175,8 @@ def measure_ceilings(
     """
     threads = threads or default_threads(inventory)
     tell = progress or (lambda text: None)
-    load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     start = now()
+    busy_share = read_busy_share()
     with torch_threads(threads):
         products = _measure_products(inventory, plan, threads, paths, now, tell)
         copies = _measure_copies(inventory, plan, threads, now, tell)
@@ -188,9 +189,16 @@ def measure_ceilings(
         elapsed_s=now() - start,
         products=products,
         copies=copies,
-        load_average=load_average,
+        busy_share=max(busy_share, read_busy_share()),
         openvino_default_precision=_openvino_default_precision(),
     )
+
+
+def read_busy_share() -> float:
+    """Return the share of all cores that is busy now, while this process waits."""
+    import psutil
+
+    return psutil.cpu_percent(BUSY_WINDOW_S) / 100
 
 
 def usable_accelerators(inventory: Inventory) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ def measurement(
     seed = hash((batch_size, tokens, len(engine), len(dtype))) % 1000
     latency_s = noisy_samples(median_s, calls, seed)
     return Measurement(
-        label=f"{engine} · {dtype} · batch {batch_size} · {tokens} tokens",
+        label=f"{engine} · batch {batch_size} · {tokens} tokens",
         configuration={
             "model": "preset:bert-base",
             "engine": engine,
@@ -66,11 +66,13 @@ def measurement(
         tokens_per_call=batch_size * tokens,
         padded_tokens_per_call=batch_size * tokens,
         floating_point_operations_per_call=1.7e8 * tokens * batch_size,
+        processor_utilisation=0.93,
         peak_memory_bytes=int(
             4.6e8 + 2.1e5 * tokens * batch_size * (0.6 if dtype == "bf16" else 1)
         ),
         facts={
             "parameters": 109_483_778,
+            "ceiling_flops": 2.1e11,
             "weight_bytes": 437_935_112,
             "architecture": "encoder-only",
         },
@@ -254,4 +256,37 @@ def doctor_record() -> Record:
         versions=VERSIONS,
         settings={"quick": False, "threads": 2},
         notes=(advice[0]["finding"],),
+    )
+
+
+def sweep_versus_record() -> Record:
+    """Return `--versus pipeline` over a sweep: one comparison a point."""
+    points = [(b, t) for b in (1, 8) for t in (32, 128, 512)]
+    ratios = (
+        (0.8, "faster"),
+        (0.93, "faster"),
+        (1.004, "same"),
+        (0.99, "undecided"),
+        (0.9, "faster"),
+        (1.08, "slower"),
+    )
+    return Record(
+        kind="bench",
+        command=("ivme", "bench", "preset:bert-base", "--versus", "pipeline"),
+        created_at=CREATED_AT,
+        machine=MACHINE,
+        versions=VERSIONS,
+        settings={"model": "preset:bert-base"},
+        measurements=tuple(
+            measurement(engine, b, t) for engine in ("transformers", "pipeline") for b, t in points
+        ),
+        comparisons=tuple(
+            comparison(
+                f"transformers · batch {b} · {t} tokens",
+                ratio,
+                verdict,
+                baseline=f"pipeline · batch {b} · {t} tokens",
+            )
+            for (b, t), (ratio, verdict) in zip(points, ratios, strict=True)
+        ),
     )

@@ -6,7 +6,6 @@ from typing import Any
 
 from ivme.measure.records import Measurement, Record
 from ivme.measure.statistics import median, median_interval, percentiles
-from ivme.report.ceilings import product_ceiling
 
 # Settings that tell configurations apart, in the order in which labels name them.
 SETTINGS = ("model", "engine", "dtype", "device", "padding", "threads", "batch_size", "tokens")
@@ -41,7 +40,7 @@ class Figures:
 def read_figures(record: Record) -> tuple[Figures, ...]:
     """Return the figures of every configuration with latency samples, in the record's order."""
     return tuple(
-        _figures(measurement, record.machine)
+        _figures(measurement)
         for measurement in record.measurements
         if measurement.failure is None and samples(measurement, "latency")
     )
@@ -60,6 +59,13 @@ def varying_settings(configurations: Sequence[Mapping[str, Any]]) -> tuple[str, 
     return tuple(name for name in names if len({str(one.get(name)) for one in configurations}) > 1)
 
 
+def shared_settings(figures: Sequence[Figures]) -> str:
+    """Return the settings that all configurations have in common, in words."""
+    configurations = [one.configuration for one in figures]
+    shared = [name for name in SETTINGS if name not in varying_settings(configurations)]
+    return describe(configurations[0], shared)
+
+
 def describe(configuration: Mapping[str, Any], settings: Sequence[str]) -> str:
     """Return the values of those settings in words, as in "pipeline · batch 8"."""
     values = ((name, configuration.get(name)) for name in settings)
@@ -67,17 +73,10 @@ def describe(configuration: Mapping[str, Any], settings: Sequence[str]) -> str:
     return " · ".join(words)
 
 
-def short_labels(figures: Sequence[Figures]) -> list[str]:
-    """Return what tells the configurations apart, or their labels where that is not enough."""
-    varying = varying_settings([one.configuration for one in figures])
-    short = [describe(one.configuration, varying) for one in figures]
-    is_enough = len(set(short)) == len(short) and all(short)
-    return short if is_enough else [one.label for one in figures]
-
-
-def _figures(measurement: Measurement, machine: Mapping[str, Any]) -> Figures:
+def _figures(measurement: Measurement) -> Figures:
     latency_s = samples(measurement, "latency")
     steady = percentiles(latency_s)
+    typical_s = _typical_call(measurement, latency_s)
     tokens, padded = measurement.tokens_per_call, measurement.padded_tokens_per_call
     return Figures(
         label=measurement.label,
@@ -88,17 +87,28 @@ def _figures(measurement: Measurement, machine: Mapping[str, Any]) -> Figures:
         p90_s=steady.p90,
         p99_s=steady.p99,
         min_s=steady.minimum,
-        items_per_s=_rate(measurement.items_per_call, steady.median),
-        tokens_per_s=_rate(tokens, steady.median),
+        items_per_s=_rate(measurement.items_per_call, typical_s),
+        tokens_per_s=_rate(tokens, typical_s),
         load_s=_middle(samples(measurement, "load")),
         first_call_s=_middle(samples(measurement, "first_call")),
         peak_memory_bytes=measurement.peak_memory_bytes,
         cuda_peak_memory_bytes=measurement.cuda_peak_memory_bytes,
-        ceiling_share=_ceiling_share(measurement, machine, steady.median),
-        processor_share=_processor_share(measurement, latency_s),
+        ceiling_share=_ceiling_share(measurement, steady.median),
+        processor_share=measurement.processor_utilisation,
         gpu_share=measurement.gpu_utilisation,
         padding_share=1 - tokens / padded if tokens and padded else None,
     )
+
+
+def _typical_call(measurement: Measurement, latency_s: tuple[float, ...]) -> float:
+    """Return the seconds of a call that throughput counts with.
+
+    The median where all calls do the same work. Batches of real texts differ in length, so that
+    only all of their time over all of their texts is a throughput.
+    """
+    if measurement.configuration.get("tokens") is None:
+        return sum(latency_s) / len(latency_s)
+    return median(latency_s)
 
 
 def _rate(count: float | None, seconds: float) -> float | None:
@@ -109,19 +119,8 @@ def _middle(values: tuple[float, ...]) -> float | None:
     return median(values) if values else None
 
 
-def _processor_share(measurement: Measurement, latency_s: tuple[float, ...]) -> float | None:
-    """Return the share of the threads' time that was spent computing."""
-    busy_s = samples(measurement, "process_time")
-    threads = measurement.configuration.get("threads")
-    if not busy_s or not threads or len(busy_s) != len(latency_s):
-        return None
-    return sum(busy_s) / sum(latency_s) / threads
-
-
-def _ceiling_share(
-    measurement: Measurement, machine: Mapping[str, Any], median_s: float
-) -> float | None:
+def _ceiling_share(measurement: Measurement, median_s: float) -> float | None:
     """Return the rate of operations over this machine's best in that precision."""
-    ceiling = product_ceiling(machine, measurement.configuration)
+    ceiling = measurement.facts.get("ceiling_flops")
     operations = measurement.floating_point_operations_per_call
     return operations / median_s / ceiling if operations and ceiling else None

@@ -111,7 +111,7 @@ def format_percent(fraction: float | None) -> str:
     if fraction is None or not math.isfinite(fraction):
         return MISSING
     percent = 100 * fraction
-    return f"{percent:.1f}%" if 0 < abs(percent) < 9.95 else f"{percent:,.0f}%"
+    return f"{percent:.1f}".removesuffix(".0") + "%" if abs(percent) < 9.95 else f"{percent:,.0f}%"
 
 
 def format_interval(

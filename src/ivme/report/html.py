@@ -27,6 +27,8 @@ from ivme.report.escaping import escape_html
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
+_RANGE = "\u2013"  # the dash between two bounds
+
 
 def render_html(document: Document) -> str:
     """Return the document as one HTML page."""
@@ -57,7 +59,7 @@ def _contents(document: Document) -> str:
         f'<li><a href="#record-{index}">{escape_html(part.title)}</a></li>'
         for index, part in enumerate(document.parts)
     )
-    return f'<nav aria-label="Records"><ul>{items}</ul></nav>\n'
+    return f'<nav aria-label="Records"><ol>{items}</ol></nav>\n'
 
 
 def _part(part: Part, index: int, level: int) -> str:
@@ -88,14 +90,19 @@ def _block(block: Block) -> str:
 
 def _paragraph(paragraph: Paragraph) -> str:
     css = ' class="lead"' if paragraph.is_lead else ""
-    return f"<p{css}>{escape_html(paragraph.text)}</p>\n"
+    return f"<p{css}>{_flowing(paragraph.text)}</p>\n"
+
+
+def _flowing(text: str) -> str:
+    """Return running text in which no line breaks within a range such as 1.05–1.11."""
+    return escape_html(text).replace(_RANGE, f"\u2060{_RANGE}\u2060")
 
 
 def _note(note: Note) -> str:
     css = "note warning" if note.is_warning else "note"
     return (
-        f'<div class="{css}" role="note"><p><strong>{escape_html(note.word)}.</strong> '
-        f"{escape_html(note.text)}</p></div>\n"
+        f'<div class="{css}" role="note"><p><strong>{escape_html(note.word)}:</strong> '
+        f"{_flowing(note.text)}</p></div>\n"
     )
 
 
@@ -108,7 +115,7 @@ def _key_figures(block: KeyFigures) -> str:
 
 
 def _key_figure(figure: KeyFigure) -> str:
-    detail = f'<dd class="detail">{escape_html(figure.detail)}</dd>' if figure.detail else ""
+    detail = f'<dd class="detail">{_flowing(figure.detail)}</dd>' if figure.detail else ""
     return (
         f"<div><dt>{escape_html(figure.label)}</dt>"
         f'<dd class="value">{escape_html(figure.value)}</dd>{detail}</div>'

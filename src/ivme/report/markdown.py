@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ivme.report.charts.alternatives import alternative
 from ivme.report.charts.drawing import draw_standalone
 from ivme.report.document import (
     Block,
@@ -68,14 +69,14 @@ class _Renderer:
         if block.caption:
             yield from (escape_markdown(block.caption), "")
         for chart in block.charts:
-            slug = re.sub(r"[^a-z0-9]+", "-", (chart.title or "chart").lower()).strip("-")[:60]
-            name = f"{len(self.charts) + 1:02}-{slug}.svg"
+            words = re.findall(r"[a-z0-9]+", (chart.title or chart.x_label).lower())
+            name = f"{len(self.charts) + 1:02}-{'-'.join(words)[:60]}.svg"
             self.charts[name] = draw_standalone(chart)
             if chart.title:
-                title = f"**{escape_markdown(chart.title)}.** {escape_markdown(chart.description)}"
+                title = f"**{escape_markdown(chart.title)}** {escape_markdown(chart.description)}"
                 yield from (title.rstrip(), "")
             yield from (
-                f"![{escape_markdown(chart.title or 'chart')}](<{self._folder}/{name}>)",
+                f"![{escape_markdown(alternative(chart))}](<{self._folder}/{name}>)",
                 "",
             )
 
@@ -86,7 +87,7 @@ def _paragraph(paragraph: Paragraph) -> list[str]:
 
 
 def _note(note: Note) -> list[str]:
-    return [f"> **{escape_markdown(note.word)}.** {escape_markdown(note.text)}", ""]
+    return [f"> **{escape_markdown(note.word)}:** {escape_markdown(note.text)}", ""]
 
 
 def _command(command: Command) -> list[str]:

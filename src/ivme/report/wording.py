@@ -1,9 +1,12 @@
 """Wording: what a comparison found, in one sentence that says no more than the interval does."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ivme.measure.records import Comparison
 from ivme.report.formatting import format_interval, format_percent, format_ratio
+
+_SEPARATOR = " · "  # between the parts of a label
 
 
 def speedup(comparison: Comparison) -> float:
@@ -16,9 +19,35 @@ def speedup_interval(interval: tuple[float, float]) -> tuple[float, float]:
     return 1 / interval[1], 1 / interval[0]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """What a comparison is of: "transformers" and "pipeline", at "batch 8 · 128 tokens"."""
+
+    variant: str
+    baseline: str
+    point: str  # what both labels end in; empty if nothing
+
+
+def names_of(comparison: Comparison) -> Names:
+    """Return the names of variant and baseline, and apart from them what they share."""
+    variant, baseline = (one.split(_SEPARATOR) for one in (comparison.variant, comparison.baseline))
+    shared: list[str] = []
+    while min(len(variant), len(baseline)) > 1 and variant[-1] == baseline[-1]:
+        shared.insert(0, variant.pop())
+        baseline.pop()
+    return Names(
+        variant=_SEPARATOR.join(variant),
+        baseline=_SEPARATOR.join(baseline),
+        point=_SEPARATOR.join(shared),
+    )
+
+
 def comparison_sentence(comparison: Comparison) -> str:
     """Return the finding, as in "a is 1.08 times faster than b (95% interval 1.05–1.11)"."""
-    variant, baseline = comparison.variant, comparison.baseline
+    names = names_of(comparison)
+    variant, baseline = names.variant, names.baseline
+    if names.point:
+        baseline += f" at {names.point}"
     margin = format_percent(comparison.equivalence_margin)
     if comparison.verdict in ("faster", "slower"):
         return (

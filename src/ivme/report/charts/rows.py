@@ -18,7 +18,8 @@ _LEFT, _RIGHT = 1.0, WIDTH - 1.0
 _LABEL_HEIGHT = 17.0
 _BAR_HEIGHT = 12.0
 _BAR_ROW = 38.0
-_FOREST_ROW = 44.0
+_FOREST_ROW = 50.0
+_VERDICT_SHAPES = {"same": 0, "slower": 1, "faster": 2}  # others get a diamond
 _STRIP_HEIGHT = 30.0
 _STRIP_ROW = 58.0
 
@@ -76,26 +77,31 @@ def draw_strips(chart: StripChart) -> tuple[Canvas, float]:
 
 
 def _all_ratios(chart: ForestChart) -> list[float]:
-    bounds = [bound for effect in chart.effects for bound in effect.interval]
-    return [*bounds, *chart.band, *(effect.value for effect in chart.effects)]
+    effects = chart.effects
+    bounds = [bound for one in effects for bound in (*one.interval, *(one.control or ()))]
+    return [*bounds, *chart.band, *(effect.value for effect in effects)]
 
 
 def _draw_effect(canvas: Canvas, effect: Effect, scale: Scale, top: float) -> None:
     """Draw one comparison: its label and figure, and its interval below them."""
-    room = WIDTH - text_width(effect.text, LABEL_SIZE, is_bold=True) - 12
+    room = WIDTH - text_width(effect.text, LABEL_SIZE, is_bold=True) - 6
     canvas.text(_LEFT, top + 16, shorten(effect.label, room, LABEL_SIZE), css="label on-band")
     canvas.text(_RIGHT, top + 16, effect.text, css="value on-band", anchor="end")
-    canvas.line("reference", scale(1.0), top + 22, scale(1.0), top + 38)
+    canvas.line("reference", scale(1.0), top + 22, scale(1.0), top + 44)
+    if effect.control:
+        low, high = (scale(bound) for bound in effect.control)
+        _draw_whisker(canvas, "whisker control", low, high, top + 40)
     low, high = (scale(bound) for bound in effect.interval)
-    _draw_whisker(canvas, f"whisker tone-{effect.tone}", low, high, top + 30)
-    shape = {"faster": 2, "slower": 1, "same": 0}.get(effect.tone, 3)
+    tone = f"tone-{effect.verdict}"
+    _draw_whisker(canvas, f"whisker {tone}", low, high, top + 29)
     title = f"{effect.label}: {effect.text}"
-    canvas.marker(shape, f"mark tone-{effect.tone}", scale(effect.value), top + 30, title)
+    shape = _VERDICT_SHAPES.get(effect.verdict, 3)
+    canvas.marker(shape, f"mark {tone}", scale(effect.value), top + 29, title)
 
 
 def _draw_strip(canvas: Canvas, strip: Strip, scale: Scale, top: float) -> None:
     """Draw the samples of one configuration, the first on top; outliers stand out."""
-    room = WIDTH - text_width(strip.text, LABEL_SIZE) - 12
+    room = WIDTH - text_width(strip.text, LABEL_SIZE) - 6
     canvas.text(_LEFT, top + 12, shorten(strip.label, room, LABEL_SIZE), css="label")
     canvas.text(_RIGHT, top + 12, strip.text, css="value quiet", anchor="end")
     top += _LABEL_HEIGHT + 2

@@ -58,13 +58,14 @@ class BarChart:
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """One comparison: a ratio above 1 is better; `tone` is its verdict or "control"."""
+    """One comparison: a ratio above 1 is better; `control` is the A/A control beside it."""
 
     label: str
     value: float
     interval: Interval
     text: str
-    tone: str
+    verdict: str  # "faster", "slower", "same", "undecided"
+    control: Interval | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

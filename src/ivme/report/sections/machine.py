@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ivme.measure.records import Record
-from ivme.report.ceilings import rates
 from ivme.report.charts.specifications import Bar, BarChart
 from ivme.report.document import Block, KeyFigure, Note, Plots, Section, Table
 from ivme.report.formatting import BYTES, format_number, format_rate
@@ -45,6 +44,11 @@ def ceiling_section(record: Record) -> Section | None:
     return Section(
         title="Measured ceilings", blocks=tuple(blocks), is_folded=bool(record.measurements)
     )
+
+
+def rates(machine: Mapping[str, Any], kind: str) -> Sequence[Mapping[str, Any]]:
+    """Return the measured rates of a kind, "products" or "copies"; none if none were measured."""
+    return (machine.get("ceilings") or {}).get(kind) or ()
 
 
 def _measured(found: Sequence[Mapping[str, Any]], field: str) -> list[Mapping[str, Any]]:

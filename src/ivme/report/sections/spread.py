@@ -7,7 +7,7 @@ from ivme.measure.records import Record
 from ivme.measure.statistics import classify_outliers, median
 from ivme.report.charts.specifications import Sample, Strip, StripChart
 from ivme.report.document import Plots, Section
-from ivme.report.figures import Figures, read_figures, samples, short_labels
+from ivme.report.figures import Figures, read_figures, samples
 from ivme.report.formatting import SECONDS, format_percent
 from ivme.report.sections.tables import Column, build_table, text_column, unit_column
 
@@ -16,7 +16,7 @@ _MOST_CHARTS = 3
 _FEWEST_STRIPS = 3  # in one chart, where there are more
 _MOST_DOTS = 160  # of one configuration; outliers are always drawn
 _FEWEST_SAMPLES = 5
-_WHOLE_CALLS = ("load", "first_call", "latency", "process_time")
+_WHOLE_CALLS = ("load", "first_call", "warmup", "latency", "process_time")
 
 
 def spread_section(record: Record) -> Section | None:
@@ -32,9 +32,8 @@ def spread_section(record: Record) -> Section | None:
     )
     if len(kept) < len(figures):
         description += f" The {len(kept)} that scatter most, of {len(figures)}."
-    names = short_labels(kept)
-    strips = [_strip(one, name) for one, name in zip(kept, names, strict=True)]
-    return Section(title="Every call", blocks=(Plots(caption=description, charts=_charts(strips)),))
+    plots = Plots(caption=description, charts=_charts([_strip(one) for one in kept]))
+    return Section(title="Every call", blocks=(plots,))
 
 
 def stage_section(record: Record) -> Section | None:
@@ -77,7 +76,7 @@ def _charts(strips: Sequence[Strip]) -> tuple[StripChart, ...]:
     )
 
 
-def _strip(figures: Figures, label: str) -> Strip:
+def _strip(figures: Figures) -> Strip:
     severities = [
         one.split()[0] if one else "inlier" for one in classify_outliers(figures.latency_s)
     ]
@@ -89,7 +88,7 @@ def _strip(figures: Figures, label: str) -> Strip:
         if severity != "inlier" or index % step == 0
     )
     return Strip(
-        label=label,
+        label=figures.label,
         text=_counts(len(severities), len(severities) - severities.count("inlier")),
         samples=drawn,
         box=_quartiles(figures),

@@ -266,7 +266,7 @@ def _operations(rate: "ProductRate") -> str:
 
 
 def _bandwidth(rate: "CopyRate") -> str:
-    return f"{(rate.bytes_per_s or 0.0) / 1e9:.0f} GB/s"
+    return f"{(rate.bytes_per_s or 0.0) / 1e9:.3g} GB/s"
 
 
 def _size(count: int) -> str:

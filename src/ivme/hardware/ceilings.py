@@ -46,7 +46,7 @@ FULL_PLAN = CeilingPlan(
     name="full",
     sizes=(256, 512, 1024, 2048),
     accelerator_sizes=(2048, 4096, 8192),
-    product_budget_s=2.5,
+    product_budget_s=2.0,
     copy_budget_s=0.6,
 )
 QUICK_PLAN = CeilingPlan(

@@ -7,7 +7,14 @@ import pytest
 from noisy_clock import Noise, NoisyClock, simulated_comparison
 
 from ivme.errors import ThreadMismatchError, UsageError
-from ivme.measure.compare import CONTROL, ComparePlan, Progress, calibrate_calls, compare
+from ivme.measure.compare import (
+    CALIBRATION_VISITS,
+    CONTROL,
+    ComparePlan,
+    Progress,
+    calibrate_calls,
+    compare,
+)
 
 SILENCE = Noise(drift=0, wander=0, jitter=0, regime=0, spike_probability=0)
 
@@ -76,17 +83,36 @@ def test_every_round_visits_each_slot_once_in_changing_orders():
 
 def test_short_calls_are_timed_many_at_a_time():
     clock = NoisyClock(0, SILENCE)
-    assert calibrate_calls(clock.work(1e-5), clock, 0.005) >= 500
-    assert calibrate_calls(clock.work(0.01), clock, 0.005) == 1
+    variants = {"slow": clock.work(0.02), "short": clock.work(1e-5), "shorter": clock.work(2e-6)}
+    found = calibrate_calls(variants, "slow", clock, 0.001)
+    assert found["slow"] == 1
+    assert 100 <= found["short"] <= 101
+    assert 500 <= found["shorter"] <= 501
     plan = ComparePlan(max_blocks=10)
     [found] = compare({"a": clock.work(1e-5), "b": clock.work(2e-5)}, clock=clock, plan=plan)
     assert found.blocks[0]["seconds"]["a"][0] == pytest.approx(1e-5)
     assert found.ratio == pytest.approx(2.0)
 
 
+def test_variants_of_similar_speed_make_the_same_number_of_calls():
+    clock = NoisyClock(1, Noise(spike_probability=0.2))
+    variants = {"a": clock.work(1e-4), "b": clock.work(1.1e-4), "c": clock.work(5e-4)}
+    found = calibrate_calls(variants, "a", clock, 0.001)
+    assert found["a"] == found["b"] > 2 * found["c"]
+
+
+def test_an_interruption_during_calibration_does_not_lengthen_visits():
+    clock = NoisyClock(0, SILENCE)
+    seconds = itertools.chain([0.5, 1e-4, 1e-4, 0.3], itertools.repeat(1e-4))
+    variants = {"a": lambda: clock.work(next(seconds))(), "b": clock.work(1e-4)}
+    found = calibrate_calls(variants, "a", clock, 0.001)
+    assert found["a"] == found["b"]
+
+
 def test_calls_that_take_no_time_end_the_calibration():
     clock = NoisyClock(0, SILENCE)
-    assert calibrate_calls(lambda: None, clock, 0.005) == 1_000_000
+    variants = {"a": lambda: None, "b": clock.work(0.01)}
+    assert calibrate_calls(variants, "a", clock, 0.001) == {"a": 1_000_000, "b": 1}
 
 
 def test_warm_up_is_left_out():
@@ -162,7 +188,7 @@ def test_a_control_that_differs_voids_the_verdict():
     assert (even.verdict, even.control_is_clean) == ("slower", True)
     # The same seed visits the slots in the same order: slow down those of the control.
     slots = [name for block in even.blocks for name in block["order"] if name != "b"]
-    untimed = [0.01] * (plan.warmup_calls + 1)
+    untimed = [0.01] * (plan.warmup_calls + CALIBRATION_VISITS)
     seconds = iter(untimed + [0.011 if name == CONTROL else 0.01 for name in slots])
     clock = NoisyClock(0, SILENCE)
     variants = {"a": lambda: clock.work(next(seconds))(), "b": clock.work(0.02)}

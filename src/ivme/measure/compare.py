@@ -30,6 +30,8 @@ from ivme.measure.verdict import CONTROL, ComparePlan, judge, log_differences, r
 __all__ = ["CONTROL", "ComparePlan", "Progress", "calibrate_calls", "compare", "judge"]
 
 MAX_CALLS_PER_VISIT = 1_000_000  # where calls take no time that the clock can see
+CALIBRATION_VISITS = 3
+SIMILAR_SPEED = 1.5  # the largest ratio at which variants get the same number of calls
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,17 +90,38 @@ def compare(
     ]
 
 
-def calibrate_calls(run: Callable[[], object], clock: Clock, min_visit_s: float) -> int:
-    """Return how many calls in a row take `min_visit_s` or longer."""
+def calibrate_calls(
+    variants: Mapping[str, Callable[[], object]], baseline: str, clock: Clock, min_visit_s: float
+) -> dict[str, int]:
+    """Return for each variant how many calls one visit makes, to take `min_visit_s` or longer.
+
+    Variants of about the baseline's speed get its number exactly. On a busy machine the length of
+    a visit itself changes the time per call, because a long one is interrupted and a short one is
+    not: unequal numbers made one and the same function look twice as fast as itself.
+    """
+    call_s = {name: _fastest_call(run, clock, min_visit_s) for name, run in variants.items()}
+    calls = {name: _calls_for(min_visit_s, seconds) for name, seconds in call_s.items()}
+    for name, seconds in call_s.items():
+        if max(seconds, call_s[baseline]) <= SIMILAR_SPEED * min(seconds, call_s[baseline]):
+            calls[name] = calls[baseline]
+    return calls
+
+
+def _fastest_call(run: Callable[[], object], clock: Clock, min_visit_s: float) -> float:
+    """Return the seconds of one call without interruptions: the fastest of a few visits."""
     calls = 1
-    while calls < MAX_CALLS_PER_VISIT:
-        elapsed_s = _visit(run, calls, clock) * calls
-        if elapsed_s >= min_visit_s:
-            break
-        missing = min_visit_s / elapsed_s if elapsed_s > 0 else 10.0
-        # A tenth more than the estimate; never more than tenfold, as the first calls are slow.
-        calls = max(calls + 1, math.ceil(calls * min(10.0, 1.1 * missing)))
-    return min(calls, MAX_CALLS_PER_VISIT)
+    while True:
+        call_s = min(_visit(run, calls, clock) for _ in range(CALIBRATION_VISITS))
+        if call_s * calls >= min_visit_s or calls == MAX_CALLS_PER_VISIT:
+            return call_s
+        # Never more than tenfold, as the first calls are slow.
+        calls = min(10 * calls, _calls_for(min_visit_s, call_s))
+
+
+def _calls_for(min_visit_s: float, call_s: float) -> int:
+    if call_s * MAX_CALLS_PER_VISIT <= min_visit_s:
+        return MAX_CALLS_PER_VISIT
+    return max(1, math.ceil(min_visit_s / call_s))
 
 
 class _Run:
@@ -119,9 +142,7 @@ class _Run:
         for run in variants.values():
             for _ in range(plan.warmup_calls):
                 run()
-        self._calls = {
-            name: calibrate_calls(run, clock, plan.min_visit_s) for name, run in variants.items()
-        }
+        self._calls = calibrate_calls(variants, baseline, clock, plan.min_visit_s)
         self._calls[CONTROL] = self._calls[baseline]
 
     def take_blocks(self, on_progress: Callable[[Progress], None] | None) -> str:

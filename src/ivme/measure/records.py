@@ -81,7 +81,7 @@ class Comparison:
     baseline: str
     variant: str
     ratio: float  # median over blocks of variant time / baseline time
-    interval: tuple[float, float]  # 95% of a hierarchical bootstrap
+    interval: tuple[float, float]  # hierarchical bootstrap, 95% over all looks together
     verdict: str  # "faster", "slower", "same", "undecided": the variant against the baseline
     equivalence_margin: float  # 0.02: ratios in [1/1.02, 1.02] count as same
     blocks: tuple[Mapping[str, Any], ...]  # {"order": [...], "seconds": {name: [..]}}

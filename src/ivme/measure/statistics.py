@@ -88,13 +88,16 @@ def hierarchical_interval(
     # medians[i, b]: the median of the i-th resample within block b. Drawing rows of this table
     # is drawing within the block, without sorting every block anew for every resample.
     medians = np.empty((WITHIN_BLOCK_RESAMPLES, len(blocks)))
-    for column, block in enumerate(blocks):
-        values = np.asarray(block, dtype=float)
-        drawn = generator.integers(0, len(values), (WITHIN_BLOCK_RESAMPLES, len(values)))
-        medians[:, column] = np.median(values[drawn], axis=1)
+    sizes = [len(block) for block in blocks]
+    for size in sorted(set(sizes)):  # blocks of one size at once
+        columns = [column for column, one in enumerate(sizes) if one == size]
+        values: np.ndarray = np.array([list(blocks[column]) for column in columns], dtype=float)
+        drawn = generator.integers(0, size, (WITHIN_BLOCK_RESAMPLES, *values.shape))
+        resampled = np.take_along_axis(values[np.newaxis], drawn, axis=2)
+        medians[:, columns] = np.median(resampled, axis=2)
     rows = generator.integers(0, WITHIN_BLOCK_RESAMPLES, (resamples, len(blocks)))
-    columns = generator.integers(0, len(blocks), (resamples, len(blocks)))
-    return _central(np.median(medians[rows, columns], axis=1).tolist(), level)
+    drawn_blocks = generator.integers(0, len(blocks), (resamples, len(blocks)))
+    return _central(np.median(medians[rows, drawn_blocks], axis=1).tolist(), level)
 
 
 def median_interval(

@@ -43,6 +43,8 @@ class _FlopCount:
         import torch
 
         config = copy.deepcopy(model.model.config)
+        if model.kind == "causal":
+            config.pad_token_id = None  # else the model looks for padding among the values
         with torch.device("meta"):
             self.network = type(model.model)._from_config(config, attn_implementation="eager")
             self.ids = torch.zeros(batch_size, tokens, dtype=torch.long)

@@ -1,0 +1,18 @@
+"""What every test shares: a cache folder of this run, so that presets are made once."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # one folder for all workers: making presets is safe side by side
+    folder = base / "ivme-cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IVME_CACHE_DIR", str(folder))
+        yield folder

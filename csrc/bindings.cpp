@@ -8,6 +8,7 @@
 #include <optional>
 #include <stdexcept>
 
+#include "decode_bindings.h"
 #include "instruction_set.h"
 
 namespace nb = nanobind;
@@ -238,4 +239,5 @@ NB_MODULE(_native, module) {
     module.def("set_instruction_set", &mm_rec::set_instruction_set, nb::arg("name"),
                "Use the named instruction set from now on, for all threads.");
     mm_rec::define_kernels(module);
+    mm_rec::define_decoding(module);
 }

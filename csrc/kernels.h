@@ -92,6 +92,8 @@ struct GatedRecurrenceBackward : Call {
     State h0_gradient;
 };
 
+struct DecodeStep;  // decode_step.h
+
 // The entry points of one instruction set.
 struct Kernels {
     // Returns whether every gamma lies in (0, 1].
@@ -101,6 +103,7 @@ struct Kernels {
     void (*linear_recurrence_backward)(const LinearRecurrenceBackward&);
     void (*gated_recurrence)(const GatedRecurrence&);
     void (*gated_recurrence_backward)(const GatedRecurrenceBackward&);
+    void (*decode_step)(const DecodeStep&);
 };
 
 namespace portable {

@@ -11,5 +11,6 @@ void linear_recurrence(const LinearRecurrence& call);
 void linear_recurrence_backward(const LinearRecurrenceBackward& call);
 void gated_recurrence(const GatedRecurrence& call);
 void gated_recurrence_backward(const GatedRecurrenceBackward& call);
+void decode_step(const DecodeStep& step);
 
 }  // namespace mm_rec::MM_REC_ISA

@@ -14,13 +14,15 @@ namespace {
 
 constexpr float kLeast = 1e-6f;  // of gamma, and of 1 - gamma
 constexpr float kMost = 1.0f - 1e-6f;
-// Exponents end here, so that no product of three overflows; a sigmoid ends at 2e-16.
-constexpr float kLowestExponent = -87.0f;
-constexpr float kHighestExponent = 36.0f;
+// Logits below the first count as the first, so that no product below overflows: a sigmoid ends at
+// 2e-16. Above the second, e^-x is nothing beside 1.
+constexpr float kLowestLogit = -36.0f;
+constexpr float kHighestLogit = 87.0f;
 
+// e^-x, of which 1 / (1 + e^-x) is the sigmoid.
 template <int W>
-inline Float<W> negative_exponential(Float<W> x) {
-    return exponential<W>(clamp<W>(-x, kLowestExponent, kHighestExponent));
+inline Float<W> odds_against(Float<W> logit) {
+    return negative_exponential<W>(clamp<W>(logit, kLowestLogit, kHighestLogit));
 }
 
 // One batch row of the inputs, or of their gradients.
@@ -44,7 +46,31 @@ struct GateRows {
     bool padding(int64_t t) const { return is_padding && is_padding[t]; }
 };
 
-// The gates of W channels at one step, and what the gradients need of them.
+// What the forward pass needs of W channels at one step: w and i * z.
+template <int W>
+struct Update {
+    Float<W> weight;
+    Float<W> target;
+
+    template <class Row>
+    Update(const GateRows<Row>& rows, int64_t t, int64_t channel) {
+        // 1 - gamma = u / (1 + u): clamping u clamps gamma.
+        constexpr float kLeastOdds = kLeast / kMost;
+        constexpr float kMostOdds = kMost / kLeast;
+        const Float<W> ex = odds_against<W>(rows.gamma.template get<W>(t, channel));
+        const Float<W> ey = odds_against<W>(rows.context.template get<W>(t, channel));
+        const Float<W> em = odds_against<W>(rows.mdi.template get<W>(t, channel));
+        const Float<W> en = odds_against<W>(rows.input_gate.template get<W>(t, channel));
+        const Float<W> u = clamp<W>(ex * ey + (ex + ey), kLeastOdds, kMostOdds);
+        // One reciprocal for all three quotients.
+        const Float<W> below = (1.0f + u) * (1.0f + em);
+        const Float<W> inverse = reciprocal<W>(below * (1.0f + en));
+        weight = u * (1.0f + en) * inverse;
+        target = below * inverse * rows.z.template get<W>(t, channel);
+    }
+};
+
+// What the backward pass needs of W channels at one step.
 template <int W>
 struct Gates {
     Float<W> gamma;        // before its clamp
@@ -55,24 +81,22 @@ struct Gates {
     Float<W> not_g;
     Float<W> i;
     Float<W> not_i;
-    Float<W> z;
 
     template <class Row>
     Gates(const GateRows<Row>& rows, int64_t t, int64_t channel) {
-        const Float<W> ex = negative_exponential<W>(rows.gamma.template get<W>(t, channel));
-        const Float<W> ey = negative_exponential<W>(rows.context.template get<W>(t, channel));
-        const Float<W> em = negative_exponential<W>(rows.mdi.template get<W>(t, channel));
-        const Float<W> en = negative_exponential<W>(rows.input_gate.template get<W>(t, channel));
-        gamma = 1.0f / ((1.0f + ex) * (1.0f + ey));
-        decayed = clamp<W>((ex + ey + ex * ey) * gamma, kLeast, kMost);
+        const Float<W> ex = odds_against<W>(rows.gamma.template get<W>(t, channel));
+        const Float<W> ey = odds_against<W>(rows.context.template get<W>(t, channel));
+        const Float<W> em = odds_against<W>(rows.mdi.template get<W>(t, channel));
+        const Float<W> en = odds_against<W>(rows.input_gate.template get<W>(t, channel));
+        gamma = reciprocal<W>((1.0f + ex) * (1.0f + ey));
+        decayed = clamp<W>((ex * ey + (ex + ey)) * gamma, kLeast, kMost);
         not_gamma = ex * (gamma * (1.0f + ey));
         not_context = ey * (gamma * (1.0f + ex));
-        const Float<W> both = 1.0f / ((1.0f + em) * (1.0f + en));
+        const Float<W> both = reciprocal<W>((1.0f + em) * (1.0f + en));
         g = both * (1.0f + en);
         not_g = em * g;
         i = both * (1.0f + em);
         not_i = en * i;
-        z = rows.z.template get<W>(t, channel);
     }
 };
 
@@ -89,8 +113,8 @@ struct GatedStep {
     template <int W>
     Float<W> advance(Float<W> state, int64_t t, int64_t channel) const {
         if (!inputs.padding(t)) {
-            const Gates<W> gates(inputs, t, channel);
-            state += gates.decayed * gates.g * (gates.i * gates.z - state);
+            const Update<W> update(inputs, t, channel);
+            state += update.weight * (update.target - state);
         }
         h.template put<W>(t, channel, state);
         return state;
@@ -99,9 +123,8 @@ struct GatedStep {
     template <int W>
     Affine<W> map(int64_t t, int64_t channel) const {
         if (inputs.padding(t)) return {fill<W>(1.0f), fill<W>(0.0f)};
-        const Gates<W> gates(inputs, t, channel);
-        const Float<W> weight = gates.decayed * gates.g;
-        return {1.0f - weight, weight * gates.i * gates.z};
+        const Update<W> update(inputs, t, channel);
+        return {1.0f - update.weight, update.weight * update.target};
     }
 
     void finish(int64_t channel, float state) const { h_last[channel] = state; }
@@ -135,8 +158,8 @@ struct GatedBackwardStep {
         }
         const Gates<W> gates(inputs, t, channel);
         const Float<W> weight = gates.decayed * gates.g;
-        const Float<W> written = gates.i * gates.z;
-        const Float<W> weight_gradient = gradient * (written - before<W>(t, channel));
+        const Float<W> z = inputs.z.template get<W>(t, channel);
+        const Float<W> weight_gradient = gradient * (gates.i * z - before<W>(t, channel));
         const Float<W> z_gradient = gradient * weight * gates.i;
         // A clamped gamma has no gradient.
         const auto inside = (gates.decayed > kLeast) & (gates.decayed < kMost);
@@ -145,7 +168,7 @@ struct GatedBackwardStep {
         gradients.gamma.template put<W>(t, channel, gamma_gradient * gates.not_gamma);
         gradients.context.template put<W>(t, channel, gamma_gradient * gates.not_context);
         gradients.mdi.template put<W>(t, channel, weight_gradient * weight * gates.not_g);
-        gradients.input_gate.template put<W>(t, channel, z_gradient * gates.z * gates.not_i);
+        gradients.input_gate.template put<W>(t, channel, z_gradient * z * gates.not_i);
         gradients.z.template put<W>(t, channel, z_gradient);
         return gradient - weight * gradient;
     }
@@ -163,8 +186,7 @@ struct GatedBackwardStep {
     Affine<W> map(int64_t t, int64_t channel) const {
         const Float<W> gradient = h_gradient.template get<W>(t, channel);
         if (inputs.padding(t)) return {fill<W>(1.0f), gradient};
-        const Gates<W> gates(inputs, t, channel);
-        const Float<W> scale = 1.0f - gates.decayed * gates.g;
+        const Float<W> scale = 1.0f - Update<W>(inputs, t, channel).weight;
         return {scale, scale * gradient};
     }
 

@@ -64,6 +64,45 @@ inline void store(float* to, Float<W> value) {
     __builtin_memcpy(to, &value, sizeof(value));
 }
 
+// The larger and the smaller of both; a NaN in `b` comes through.
+template <int W>
+inline Float<W> larger(Float<W> a, Float<W> b) {
+#if defined(__AVX512F__)
+    if constexpr (W == 16) return (Float<W>)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    if constexpr (W == 8) return (Float<W>)_mm256_max_ps((__m256)a, (__m256)b);
+#endif
+    return a > b ? a : b;
+}
+
+template <int W>
+inline Float<W> smaller(Float<W> a, Float<W> b) {
+#if defined(__AVX512F__)
+    if constexpr (W == 16) return (Float<W>)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    if constexpr (W == 8) return (Float<W>)_mm256_min_ps((__m256)a, (__m256)b);
+#endif
+    return a < b ? a : b;
+}
+
+template <int W>
+inline Float<W> clamp(Float<W> value, float low, float high) {
+    return smaller<W>(fill<W>(high), larger<W>(fill<W>(low), value));
+}
+
+// 1 / value, to 1 unit in the last place; for normal numbers.
+template <int W>
+inline Float<W> reciprocal(Float<W> value) {
+#if defined(__AVX512F__)
+    // Estimate and one Newton step: half the time of a division.
+    if constexpr (W == 16) {
+        const Float<W> guess = (Float<W>)_mm512_rcp14_ps((__m512)value);
+        return guess + guess * (1.0f - value * guess);
+    }
+#endif
+    return 1.0f / value;
+}
+
 // Rounds to nearest, ties to even; a NaN stays a NaN.
 template <int W>
 inline Half<W> narrow(Float<W> value) {

@@ -25,7 +25,7 @@ def associative_scan_exponential_cpu(
     """Return the cumulative product of `gamma` along time, as the kind of array given.
 
     gamma: [B, H, T, d], float32 (or bfloat16 as a tensor), in (0, 1]; any strides. Has no
-    gradient: `mm_rec.ops.cumulative_product` has. Numbers below 1.2e-38 become zero.
+    gradient: `mm_rec.ops.cumulative_product.cumulative_product` has. Numbers below 1.2e-38 become zero.
 
     Raises:
         ShapeError: gamma has not four dimensions, or one of them is 0.
@@ -36,7 +36,9 @@ def associative_scan_exponential_cpu(
         rows = torch.from_numpy(numpy.ascontiguousarray(gamma))
         return _cumulative_product(rows).numpy()
     if not isinstance(gamma, torch.Tensor):
-        raise ConfigError(f"gamma is a {type(gamma).__name__}; expected a torch tensor or an array.")
+        raise ConfigError(
+            f"gamma is a {type(gamma).__name__}; expected a torch tensor or an array."
+        )
     _check_tensor(gamma)
     return _cumulative_product(gamma)
 
@@ -63,8 +65,10 @@ def _check_tensor(gamma: torch.Tensor) -> None:
     if gamma.dtype not in (torch.float32, torch.bfloat16):
         raise ConfigError(f"gamma has dtype {gamma.dtype}; expected torch.float32 or bfloat16.")
     if gamma.device.type != "cpu" or gamma.layout != torch.strided:
-        raise ConfigError(f"gamma is on {gamma.device} as {gamma.layout}; expected a dense CPU tensor.")
+        raise ConfigError(
+            f"gamma is on {gamma.device} as {gamma.layout}; expected a dense CPU tensor."
+        )
     if gamma.requires_grad and torch.is_grad_enabled():
         raise ConfigError(
-            "gamma requires a gradient; call mm_rec.ops.cumulative_product, or detach it."
+            "gamma requires a gradient; call mm_rec.ops.cumulative_product.cumulative_product, or detach it."
         )

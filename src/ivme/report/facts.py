@@ -17,7 +17,7 @@ _UNIT_SUFFIXES = {
 
 def fact_table(caption: str, facts: Mapping[str, Any]) -> Table:
     """Return the facts as a table of names and values; nested ones are named by their path."""
-    return Table(caption=caption, columns=("", "Value"), rows=tuple(fact_rows(facts)))
+    return Table(caption=caption, columns=("Name", "Value"), rows=tuple(fact_rows(facts)))
 
 
 def fact_rows(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ivme.measure.records import Measurement, Record
@@ -10,7 +11,12 @@ from ivme.measure.statistics import median, median_interval, percentiles
 # Settings that tell configurations apart, in the order in which labels name them.
 SETTINGS = ("model", "engine", "dtype", "device", "padding", "threads", "batch_size", "tokens")
 _FEWEST_FOR_INTERVAL = 5  # fewer calls say nothing about their scatter
-_WORDS = {"batch_size": "batch {}", "tokens": "{} tokens", "threads": "{} threads"}
+_WORDS = {
+    "batch_size": "batch {}",
+    "tokens": "{} tokens",
+    "threads": "{} threads",
+    "padding": "{} padding",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +89,7 @@ def _figures(measurement: Measurement) -> Figures:
         configuration=measurement.configuration,
         latency_s=latency_s,
         median_s=steady.median,
-        interval_s=median_interval(latency_s) if steady.count >= _FEWEST_FOR_INTERVAL else None,
+        interval_s=_median_interval(latency_s) if steady.count >= _FEWEST_FOR_INTERVAL else None,
         p90_s=steady.p90,
         p99_s=steady.p99,
         min_s=steady.minimum,
@@ -109,6 +115,12 @@ def _typical_call(measurement: Measurement, latency_s: tuple[float, ...]) -> flo
     if measurement.configuration.get("tokens") is None:
         return sum(latency_s) / len(latency_s)
     return median(latency_s)
+
+
+@lru_cache(maxsize=4096)
+def _median_interval(latency_s: tuple[float, ...]) -> tuple[float, float]:
+    """Return the interval; kept, because several sections of one report read it."""
+    return median_interval(latency_s)
 
 
 def _rate(count: float | None, seconds: float) -> float | None:

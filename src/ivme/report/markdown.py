@@ -73,8 +73,8 @@ class _Renderer:
             name = f"{len(self.charts) + 1:02}-{'-'.join(words)[:60]}.svg"
             self.charts[name] = draw_standalone(chart)
             if chart.title:
-                title = f"**{escape_markdown(chart.title)}** {escape_markdown(chart.description)}"
-                yield from (title.rstrip(), "")
+                detail = f": {escape_markdown(chart.description)}" if chart.description else ""
+                yield from (f"**{escape_markdown(chart.title)}**{detail}", "")
             yield from (
                 f"![{escape_markdown(alternative(chart))}](<{self._folder}/{name}>)",
                 "",

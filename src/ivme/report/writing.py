@@ -1,5 +1,6 @@
 """Writing: a report in the format that its file name asks for."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -81,7 +82,8 @@ def _write(path: Path, text: str) -> None:
             f"cannot write {path}: {error.strerror or error}; name a file that you may write"
         ) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # after the rename there is no draft left
+            draft.unlink()
 
 
 _RENDERED_BY: dict[str, Callable[[Sequence[Record], Path], Files]] = {

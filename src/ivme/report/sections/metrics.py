@@ -53,7 +53,14 @@ THROUGHPUT = Metric(
 )
 
 
-def sweep_charts(
+def metric_charts(
+    metric: Metric, figures: Sequence[Figures], axes: Iterable[str]
+) -> tuple[LineChart, ...] | tuple[BarChart, ...]:
+    """Return the metric against those settings that were swept; as bars where none was."""
+    return _sweeps(metric, figures, axes) or _bars(metric, figures)
+
+
+def _sweeps(
     metric: Metric, figures: Sequence[Figures], axes: Iterable[str]
 ) -> tuple[LineChart, ...]:
     """Return the metric against each setting that was swept."""
@@ -152,7 +159,7 @@ def _rate_interval(figures: Figures) -> Interval | None:
     return items / figures.interval_s[1], items / figures.interval_s[0]
 
 
-def bar_charts(metric: Metric, figures: Sequence[Figures]) -> tuple[BarChart, ...]:
+def _bars(metric: Metric, figures: Sequence[Figures]) -> tuple[BarChart, ...]:
     """Return a metric of configurations that no setting orders, as bars."""
     counted = [one for one in figures if metric.read(one) is not None]
     if len(counted) < 2:
@@ -175,6 +182,7 @@ def bar_charts(metric: Metric, figures: Sequence[Figures]) -> tuple[BarChart, ..
 
 
 def memory_charts(figures: Sequence[Figures]) -> tuple[BarChart, ...]:
+    """Return peak memory as bars, largest first; none for fewer than two configurations."""
     counted = [one for one in figures if one.peak_memory_bytes]
     if len(counted) < 2:
         return ()

@@ -16,9 +16,8 @@ from ivme.report.formatting import (
 from ivme.report.sections.metrics import (
     LATENCY,
     THROUGHPUT,
-    bar_charts,
     memory_charts,
-    sweep_charts,
+    metric_charts,
 )
 from ivme.report.sections.tables import cost_table, latency_table
 
@@ -46,9 +45,7 @@ def latency_section(record: Record) -> Section | None:
     figures = read_figures(record)
     if not figures:
         return None
-    charts = sweep_charts(LATENCY, figures, ("batch_size", "tokens")) or bar_charts(
-        LATENCY, figures
-    )
+    charts = metric_charts(LATENCY, figures, ("batch_size", "tokens"))
     return Section(title="Latency", blocks=(*_plots(charts, figures), latency_table(figures)))
 
 
@@ -57,9 +54,7 @@ def cost_section(record: Record) -> Section | None:
     figures = read_figures(record)
     if not figures:
         return None
-    throughput = sweep_charts(THROUGHPUT, figures, ("batch_size",)) or bar_charts(
-        THROUGHPUT, figures
-    )
+    throughput = metric_charts(THROUGHPUT, figures, ("batch_size",))
     charts = (*throughput, *memory_charts(figures))
     return Section(
         title="Throughput and memory", blocks=(*_plots(charts, figures), cost_table(figures))

@@ -31,7 +31,7 @@ class PerformanceMeter:
 
     Args:
         label: what the figures belong to.
-        items_per_call: texts, or whatever one call works on.
+        items_per_call: texts, or whatever one call works on; the mean where calls differ.
         tokens_per_call: real tokens of one call, padding left out.
         padded_tokens_per_call: the same, padding counted.
         flops_per_call: floating-point operations of one call.
@@ -46,9 +46,9 @@ class PerformanceMeter:
         self,
         label: str,
         *,
-        items_per_call: int | None = None,
-        tokens_per_call: int | None = None,
-        padded_tokens_per_call: int | None = None,
+        items_per_call: float | None = None,
+        tokens_per_call: float | None = None,
+        padded_tokens_per_call: float | None = None,
         flops_per_call: float | None = None,
         ceiling_flops: float | None = None,
         configuration: Mapping[str, Any] | None = None,

@@ -60,9 +60,9 @@ class Measurement:
     failure: str | None = None
     # "load", "first_call", "warmup", "latency", "encode", "forward", "decode", "process_time"
     samples_s: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    items_per_call: int | None = None
-    tokens_per_call: int | None = None  # real tokens, padding left out
-    padded_tokens_per_call: int | None = None
+    items_per_call: float | None = None  # mean, where calls differ
+    tokens_per_call: float | None = None  # real tokens, padding left out
+    padded_tokens_per_call: float | None = None
     floating_point_operations_per_call: float | None = None
     peak_memory_bytes: int | None = None  # resident growth since before the model was loaded
     cuda_peak_memory_bytes: int | None = None

@@ -5,6 +5,7 @@ import pytest
 
 from ivme.errors import UsageError
 from ivme.measure.meter import PerformanceMeter
+from ivme.measure.summary import format_seconds
 from ivme.measure.utilisation import available_cores
 
 MIB = 2**20
@@ -94,14 +95,19 @@ def test_the_summary_reads_as_a_table(clock):
     meter.measure(clock.takes([9.0, 1.0, 1.0, 1.0, *[0.0125] * 10]), calls=10)
     lines = str(meter.summary()).splitlines()
     assert lines[0] == "bert"
-    assert lines[1] == "  load                   4 s"
-    assert lines[2] == "  first call             9 s"
+    assert lines[1] == "  load                   4.00 s"
+    assert lines[2] == "  first call             9.00 s"
     assert lines[3].startswith("  latency of 10 calls    median 12.5 ms (95%: 12.5 ms to 12.5 ms),")
     assert lines[4] == "  items                  640.0 per second"
     assert lines[5] == "  tokens                 81,920.0 per second"
     assert lines[6].startswith("  processor utilization  ")
     assert lines[7].startswith("  peak memory            ")
     assert len(lines) == 8
+
+
+def test_seconds_have_three_digits_and_a_unit_that_fits():
+    shown = [format_seconds(one) for one in (123.4, 1.0, 0.02397, 0.0125, 1.787e-6, 2e-8)]
+    assert shown == ["123 s", "1.00 s", "24.0 ms", "12.5 ms", "1.79 µs", "0.02 µs"]
 
 
 def test_a_meter_that_ran_nothing_has_no_figures():

@@ -38,9 +38,9 @@ def test_stopping_early_does_not_make_false_verdicts_more_frequent():
     # A width that is reached at chance moments, many looks, noise without the shared parts.
     noise = Noise(drift=0, wander=0, regime=0, jitter=0.05)
     plan = ComparePlan(min_blocks=8, max_blocks=64, visits=2, interval_width=0.06)
-    results = [simulated_comparison(seed, 1.0, noise, plan) for seed in range(200)]
+    results = [simulated_comparison(seed, 1.0, noise, plan) for seed in range(100)]
     assert len({len(one.blocks) for one in results}) > 1
-    assert sum(one.verdict in ("faster", "slower") for one in results) <= 10
+    assert sum(one.verdict in ("faster", "slower") for one in results) <= 5
 
 
 def test_a_real_comparison_of_a_product_with_itself_finds_no_difference():

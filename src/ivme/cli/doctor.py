@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ivme.cli.printing import notices, results
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from ivme.hardware.advice import Advice
     from ivme.hardware.ceilings import Ceilings, CopyRate, ProductRate
     from ivme.hardware.inventory import Inventory
+    from ivme.measure.records import Record
 
 BAR_WIDTH = 12
 MARKS = {"warning": ("!", "bold red"), "tip": ("+", "bold green"), "fact": ("-", "bold cyan")}
@@ -34,27 +37,40 @@ def doctor(
 
     The rates are measured once and kept; --refresh measures them again.
     """
-    from dataclasses import asdict
+    from ivme.measure.records import record_to_json, save_record
 
-    from rich.console import Console
+    record = examine(quick=quick, refresh=refresh, is_shown=not json)
+    if output is not None:
+        save_record(record, output)
+    if json:
+        print(record_to_json(record), end="")
+    elif output is not None:
+        print(f"\nrecord: {output}")
+
+
+def examine(*, quick: bool, refresh: bool = False, is_shown: bool = True) -> "Record":
+    """Return the record of this machine, printed as well if `is_shown`."""
+    from dataclasses import asdict
 
     from ivme.hardware.advice import advise
     from ivme.hardware.ceilings_cache import cached_ceilings
     from ivme.hardware.inventory import read_inventory
-    from ivme.measure.records import new_record, record_to_json, save_record
+    from ivme.measure.records import new_record
 
-    notices = Console(stderr=True, highlight=False)
-    with notices.status("reading the machine") as status:
+    console = notices()
+    with console.status("reading the machine") as status:
         inventory = read_inventory(with_torch=True)
         ceilings = cached_ceilings(
             inventory,
             quick=quick,
             refresh=refresh,
-            notify=lambda text: notices.print(f"ivme: {text}", markup=False, soft_wrap=True),
+            notify=lambda text: console.print(f"ivme: {text}", markup=False, soft_wrap=True),
             progress=lambda text: status.update(f"measuring {text}"),
         )
     advice = advise(inventory, ceilings)
-    record = new_record(
+    if is_shown:
+        print_report(results(), inventory, ceilings, advice)
+    return new_record(
         "doctor",
         ["ivme", *sys.argv[1:]],
         asdict(inventory)
@@ -62,14 +78,6 @@ def doctor(
         {"quick": quick, "refresh": refresh, "threads": ceilings.threads},
         notes=[one.finding for one in advice if one.severity == "warning"],
     )
-    if output is not None:
-        save_record(record, output)
-    if json:
-        print(record_to_json(record), end="")
-        return
-    print_report(Console(highlight=False), inventory, ceilings, advice)
-    if output is not None:
-        print(f"\nrecord: {output}")
 
 
 def print_report(

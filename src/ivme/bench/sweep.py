@@ -1,0 +1,217 @@
+"""`ivme bench`: one model by every engine, dtype, device, batch size and length asked for.
+
+A model is loaded once for each device and dtype, and every engine runs on that copy.
+"""
+
+import gc
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from ivme.bench.cases import Case, make_case, real_texts, synthetic_texts, whole_round
+from ivme.bench.configuration import BenchConfig
+from ivme.bench.listening import Findings, Listener
+from ivme.bench.place import Place, settle_place
+from ivme.bench.runs import MeasurePlan, failed, measure_case, warm_libraries
+from ivme.engines.batching import Batching, options_for, resolve_batching
+from ivme.engines.protocol import Engine, EngineOptions, Session
+from ivme.engines.registry import get_engine
+from ivme.errors import OutOfMemoryError, RefusedError, WorkloadError
+from ivme.measure.clock import Clock, SystemClock
+from ivme.measure.compare import ComparePlan, compare
+from ivme.measure.memory import resident_bytes
+from ivme.measure.records import Record, new_record
+from ivme.models.loading import LoadedModel, load_model
+from ivme.models.sources import model_folder
+
+
+def run_bench(
+    config: BenchConfig,
+    *,
+    command: Sequence[str] = (),
+    clock: Clock | None = None,
+    listener: Listener | None = None,
+) -> Record:
+    """Return the record of a sweep; after Ctrl-C, of what was measured until then.
+
+    Raises:
+        UsageError: the model, engine, device or texts are not there, or a value is not allowed.
+    """
+    listener = listener or Listener()
+    names = [*config.engines, *([config.versus] if config.versus else [])]
+    engines = {name: get_engine(name) for name in names}
+    Batching(order=config.order, padding=config.padding)  # refuses what is not allowed
+    texts = None if config.texts is None else config.texts.read(config.seed)
+    listener.tell(f"looking for {config.model}")
+    model_folder(config.model)
+    findings = Findings()
+    place = settle_place(config.threads, listener.tell, findings.note)
+    devices = [place.device(requested) for requested in config.devices]
+    sweep = _Sweep(config, engines, texts, place, findings, listener, clock or SystemClock())
+    is_complete = sweep.run([name for name, _ in devices])
+    for name, reason in devices:
+        findings.note(f"device {name}: {reason}")
+    return new_record(
+        "bench",
+        command or tuple(sys.argv),
+        place.as_machine(),
+        {**config.as_settings(), "threads": place.threads, "devices": [d for d, _ in devices]},
+        measurements=findings.measurements,
+        comparisons=findings.comparisons,
+        notes=findings.notes,
+        is_complete=is_complete,
+    )
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """Everything that the steps of one sweep share."""
+
+    config: BenchConfig
+    engines: dict[str, Engine]
+    texts: tuple[str, ...] | None  # None: made-up texts of config.token_counts
+    place: Place
+    findings: Findings
+    listener: Listener
+    clock: Clock
+
+    def run(self, devices: Sequence[str]) -> bool:
+        """Measure everything; return False if interrupted before the end."""
+        warm_libraries()
+        try:
+            for device, dtype in product(devices, self.config.dtypes):
+                self._bench_model(device, dtype)
+                gc.collect()  # this copy of the model, before the next one is loaded
+        except KeyboardInterrupt:
+            self.findings.note("interrupted: what was measured until then is kept")
+            return False
+        return True
+
+    def _bench_model(self, device: str, dtype: str) -> None:
+        """Load the model once, and run it by every engine."""
+        before_bytes = resident_bytes()
+        model = self._load(device, dtype)
+        if model is None:
+            return
+        sessions = self._prepare(model)
+        lengths = self.config.token_counts if self.texts is None else (None,)
+        for tokens, batch_size in product(lengths, self.config.batch_sizes):
+            label = self._label(model, batch_size, tokens)
+            try:
+                case = self._case(model, sessions, tokens, batch_size)
+            except WorkloadError as error:
+                where = {"model": model.reference, "batch_size": batch_size, "tokens": tokens}
+                self.findings.keep(failed(label, where, str(error)), self.listener)
+                continue
+            ran = self._measure(model, sessions, case, label, before_bytes)
+            self._compare({name: sessions[name] for name in ran}, case, label)
+        for session in sessions.values():
+            session.close()
+
+    def _load(self, device: str, dtype: str) -> LoadedModel | None:
+        """Return the model, or None if it does not fit: then a measurement says so."""
+        config = self.config
+        self.listener.tell(f"loading {config.model}")
+        try:
+            model = load_model(
+                config.model,
+                device=device,
+                dtype=dtype,
+                attention=config.attention,
+                kind=config.kind,
+                clock=self.clock,
+            )
+        except OutOfMemoryError as error:
+            where = {"model": config.model, "dtype": dtype, "device": device}
+            failure = failed(f"{dtype} · {device}", where, f"out of memory: {error}")
+            self.findings.keep(failure, self.listener)
+            return None
+        for note in model.notes:
+            self.findings.note(note)
+        return model
+
+    def _prepare(self, model: LoadedModel) -> dict[str, Session]:
+        """Return a session of every engine that can run the model; the others say why not."""
+        config = self.config
+        batching = resolve_batching(
+            Batching(padding=config.padding), config.max_length or model.max_length
+        )
+        options = EngineOptions(
+            threads=self.place.threads,
+            max_length=config.max_length,
+            new_tokens=config.new_tokens,
+        )
+        sessions: dict[str, Session] = {}
+        for name, engine in self.engines.items():
+            try:
+                sessions[name] = engine.prepare(model, options_for(options, batching))
+            except RefusedError as error:
+                where = {"model": model.reference, "engine": name, "kind": model.kind}
+                refusal = failed(f"{name} · {model.dtype} · {model.device}", where, str(error))
+                self.findings.keep(refusal, self.listener)
+        return sessions
+
+    def _label(self, model: LoadedModel, batch_size: int, tokens: int | None) -> str:
+        """Return what tells this point of the sweep from the others."""
+        parts = [model.dtype] if len(self.config.dtypes) > 1 else []
+        parts += [model.device] if len(self.config.devices) > 1 else []
+        parts.append(f"batch {batch_size}")
+        parts.append(f"{len(self.texts)} texts" if self.texts else f"{tokens} tokens")
+        return " · ".join(parts)
+
+    def _case(
+        self, model: LoadedModel, sessions: dict[str, Session], tokens: int | None, batch_size: int
+    ) -> Case:
+        """Return the batches of one point, the same for every engine."""
+        config = self.config
+        if self.texts is not None:
+            texts = real_texts(self.texts, model)
+        else:
+            assert tokens is not None
+            texts = synthetic_texts(model, tokens, batch_size, config.seed)
+        batching = Batching(batch_size=batch_size, order=config.order, padding=config.padding)
+        session = next(iter(sessions.values()))
+        return make_case(texts, batching, session, config.max_length or model.max_length, tokens)
+
+    def _measure(
+        self,
+        model: LoadedModel,
+        sessions: dict[str, Session],
+        case: Case,
+        label: str,
+        before_bytes: int,
+    ) -> list[str]:
+        """Measure every engine on the case; return the names of those that ran."""
+        plan = MeasurePlan(
+            budget_s=self.config.budget_s,
+            new_tokens=self.config.new_tokens,
+            resident_before_bytes=before_bytes,
+        )
+        ran = []
+        for name, session in sessions.items():
+            full_label = f"{name} · {label}" if len(self.engines) > 1 else label
+            self.listener.tell(full_label)
+            measurement = measure_case(
+                full_label, model, name, session, case, self.place, plan, self.clock
+            )
+            self.findings.keep(measurement, self.listener)
+            if measurement.failure is None:
+                ran.append(name)
+        return ran
+
+    def _compare(self, sessions: dict[str, Session], case: Case, label: str) -> None:
+        """Compare every engine with the one it is asked to be held against, paired."""
+        config = self.config
+        if config.versus not in sessions or len(sessions) < 2:
+            return
+        self.listener.tell(f"taking turns · {label}")
+        runs = {f"{name} · {label}": whole_round(one, case) for name, one in sessions.items()}
+        for comparison in compare(
+            runs,
+            baseline=f"{config.versus} · {label}",
+            plan=ComparePlan(budget_s=config.compare_budget_s, seed=config.seed),
+            clock=self.clock,
+            threads=dict.fromkeys(runs, self.place.threads),
+        ):
+            self.findings.keep(comparison, self.listener)

@@ -1,0 +1,21 @@
+"""How arguments that several commands share are read."""
+
+from ivme.errors import UsageError
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Return the names of a comma-separated list, as in "transformers,pipeline"."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise UsageError(f"{text!r} names nothing; give one name, or several with commas between")
+    return names
+
+
+def split_counts(text: str, option: str) -> tuple[int, ...]:
+    """Return the whole numbers of a comma-separated list, as in "1,8,32"."""
+    try:
+        return tuple(int(name) for name in split_names(text))
+    except ValueError as error:
+        raise UsageError(
+            f"{option} {text}: expected whole numbers with commas between, as in 1,8,32"
+        ) from error

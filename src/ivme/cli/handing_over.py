@@ -1,0 +1,52 @@
+"""From a measuring call to what its caller gets: progress, tables, a record, an exit status."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from ivme.cli.printing import notices, print_figures, results
+
+if TYPE_CHECKING:
+    from ivme.bench.listening import Listener
+    from ivme.measure.records import Record
+
+
+def hand_over(
+    measure: "Callable[[Listener], Record]", output: Path | None, *, as_json: bool
+) -> "Record":
+    """Measure with progress on the terminal, then print the record and keep it.
+
+    Leaves with exit status 1 if the run was interrupted or nothing ran.
+    """
+    from ivme.measure.records import record_to_json, save_record
+
+    record = with_progress(measure)
+    if output is not None:
+        save_record(record, output)
+    if as_json:
+        print(record_to_json(record), end="")
+    else:
+        print_figures(results(), record)
+        print(_next_step(output))
+    has_results = any(one.failure is None for one in record.measurements)
+    if not record.is_complete or not has_results:
+        raise typer.Exit(1)
+    return record
+
+
+def with_progress(measure: "Callable[[Listener], Record]") -> "Record":
+    """Measure while a line on the terminal says what is being done."""
+    from rich.markup import escape
+
+    from ivme.bench.listening import Listener
+
+    with notices().status("starting") as status:
+        return measure(Listener(tell=lambda text: status.update(escape(text))))
+
+
+def _next_step(output: Path | None) -> str:
+    if output is None:
+        return "\nKeep every raw sample with --output FILE; `ivme report FILE` makes a page of it."
+    return f"\nrecord: {output}\nnext:   ivme report {output}"

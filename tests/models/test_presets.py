@@ -52,9 +52,7 @@ def test_a_preset_has_the_parameters_of_the_model_it_is_named_after(name: str) -
 def test_a_preset_is_an_ordinary_model_folder(name: str) -> None:
     folder = preset_folder(f"preset:{name}")
 
-    assert {"config.json", "model.safetensors", "tokenizer.json", MARKER} <= set(
-        os.listdir(folder)
-    )
+    assert {"config.json", "model.safetensors", "tokenizer.json", MARKER} <= set(os.listdir(folder))
 
 
 def test_a_preset_is_made_once() -> None:

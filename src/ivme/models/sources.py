@@ -42,7 +42,7 @@ def model_folder(reference: str) -> Path:
     if reference.startswith(PREFIX):
         return preset_folder(reference)
     path = Path(reference).expanduser()
-    if path.exists():
+    if reference and path.exists():
         check_files(path, reference)
         return path
     if not HUB_ID.fullmatch(reference) or reference.endswith(".git"):

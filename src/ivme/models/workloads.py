@@ -46,9 +46,9 @@ def read_workload(
 ) -> Workload:
     """Return the texts of a file: .txt (one a line), .csv, .tsv (with a header) or .jsonl.
 
-    column: where the texts are, "text" unless given; label_column: where the labels are. In a
-    .csv or .tsv without a header, columns are given by number, from 1. Empty texts are left out
-    and counted; limit: read no more texts than this.
+    column: where the texts are, "text" unless given; label_column: where the labels are. A column
+    given by its number, from 1, means that the table has no header. Empty texts are left out and
+    counted; limit: read no more texts than this.
 
     Raises:
         WorkloadError: no such file, a folder, empty, not text, no such column, a damaged line.
@@ -156,7 +156,7 @@ def _read_table(
     header = rows[0][1]
     text_at = _column_at(path, header, column or DEFAULT_COLUMN)
     label_at = _column_at(path, header, label_column) if label_column else None
-    has_header = (column or DEFAULT_COLUMN) in header
+    has_header = not (column or DEFAULT_COLUMN).isdecimal()
     for line, row in rows[1:] if has_header else rows:
         if len(row) <= max(text_at, label_at or 0):
             raise WorkloadError(
@@ -167,11 +167,11 @@ def _read_table(
 
 
 def _column_at(path: Path, header: Sequence[str], name: str) -> int:
-    """Return where the column is: by its name in the header, else by its number from 1."""
-    if name in header:
-        return header.index(name)
+    """Return where the column is: its number less one, or where the header has its name."""
     if name.isdecimal() and 1 <= int(name) <= len(header):
         return int(name) - 1
+    if name in header:
+        return header.index(name)
     raise WorkloadError(
         f"{path} has no column {name!r}; its columns are {_listed(header)}; where there is no "
         "header, give the column's number, from 1"

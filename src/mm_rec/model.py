@@ -137,10 +137,11 @@ class MMRecModel(MMRecPreTrainedModel):
         else:
             check_state(state, self.config, len(input_ids))
         x = self.dropout(x if packing is None else packing.pack(x))
-        lengths, mask = (None, None) if packing is None else (packing.lengths, packing.mask)
+        lengths = None if packing is None else packing.lengths
+        is_padding = None if packing is None else packing.is_padding
         seen, layers, planning = [x], [], []
         for block, layer in zip(self.layers, state.layers, strict=True):
-            x, *new_layer, planning_sum = block(x, *layer, lengths, mask)
+            x, *new_layer, planning_sum = block(x, *layer, lengths, is_padding)
             seen.append(x)
             layers.append(LayerState(*new_layer))
             planning.append(planning_sum)

@@ -46,17 +46,17 @@ class MMRecBlock(GradientCheckpointingLayer):
         hidden: Tensor,
         memory: Tensor,
         lengths: Tensor | None = None,
-        mask: Tensor | None = None,
+        is_padding: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None]:
         """Return the output, the four tensors of the new state, and the planning loss's sum.
 
         x: [B, T, D]; gate_input, key, hidden, memory: a LayerState; lengths: [B] tokens that count
-        in each row, which come first, and mask: [B, T], the same as booleans; both None if all do.
+        in each row, which come first, and is_padding: [B, T], True for the others; both None if all do.
         The sum is None without UBOO. Tensors come and go one by one, as checkpointing needs them.
         """
         projected = self.hem(self.norm1(x))
         k, z = projected["k"], projected["z"]
-        h, last_hidden = self.recurrence(z, k, gate_input, hidden, mask)
+        h, last_hidden = self.recurrence(z, k, gate_input, hidden, is_padding)
         mixed = h
         if self.memory_attention is not None:
             context, memory = self.memory_attention(h, projected, key, memory, lengths)
@@ -65,5 +65,5 @@ class MMRecBlock(GradientCheckpointingLayer):
         y = x + self.dropout(self.W_o(mixed))
         out = y + self.dropout(self.ffn(self.norm2(y)))
         last_gate_input = last_hidden if self.is_exact else last_before(z, gate_input, lengths)
-        planning = None if self.uboo is None else self.uboo(shift(h, hidden), h, mask)
+        planning = None if self.uboo is None else self.uboo(shift(h, hidden), h, is_padding)
         return out, last_gate_input, last_before(k, key, lengths), last_hidden, memory, planning

@@ -13,7 +13,8 @@ from mm_rec.errors import ShapeError
 class Packing:
     """The order that brings the real tokens of a batch to the front of each row.
 
-    Attributes: lengths [B], real tokens in each row; mask [B, T], True for them after packing.
+    Attributes: lengths [B], real tokens in each row; is_padding [B, T], True behind them after
+    packing.
     """
 
     def __init__(self, attention_mask: Tensor) -> None:
@@ -21,7 +22,7 @@ class Packing:
         self.order = torch.argsort((~present).to(torch.uint8), dim=-1, stable=True)
         self.lengths = present.sum(-1)
         places = torch.arange(present.shape[1], device=present.device)
-        self.mask = places < self.lengths.unsqueeze(-1)
+        self.is_padding = places >= self.lengths.unsqueeze(-1)
 
     def pack(self, sequence: Tensor) -> Tensor:
         """Return [B, T, D] with the real tokens first."""
@@ -30,7 +31,7 @@ class Packing:
     def unpack(self, sequence: Tensor) -> Tensor:
         """Return [B, T, D] with every token back in its place, and zeros in the padding."""
         back = torch.argsort(self.order, dim=-1).unsqueeze(-1).expand_as(sequence)
-        return (sequence * self.mask.unsqueeze(-1)).gather(1, back)
+        return sequence.masked_fill(self.is_padding.unsqueeze(-1), 0).gather(1, back)
 
 
 def packing_of(attention_mask: Tensor | None, input_shape: torch.Size) -> Packing | None:

@@ -8,7 +8,8 @@ from torch.nn.functional import gelu, linear
 
 from mm_rec.configuration import MMRecConfig
 from mm_rec.core.initialization import GATE_LOGIT, decay_biases, starts_with
-from mm_rec.ops.exact_recurrence.reference import exact_recurrence
+from mm_rec.ops.exact_recurrence import exact_recurrence
+from mm_rec.ops.gated_recurrence import gated_recurrence
 
 
 class DecayLogit(nn.Module):
@@ -39,12 +40,12 @@ class ShortTermRecurrence(nn.Module):
         self.W_m = starts_with(nn.Linear(2 * width, width), bias=[GATE_LOGIT] * width)
 
     def forward(
-        self, z: Tensor, k: Tensor, gate_input: Tensor, hidden: Tensor, mask: Tensor | None
+        self, z: Tensor, k: Tensor, gate_input: Tensor, hidden: Tensor, is_padding: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Return h after every token [B, T, D] and after the last one that counts [B, D].
 
         z, k: [B, T, D]; gate_input: z before the first token, [B, D] (unused where the recurrence
-        is exact); hidden: h before it, [B, D]; mask: [B, T] or None, False leaves h as it is.
+        is exact); hidden: h before it, [B, D]; is_padding: [B, T] or None, True leaves h as it is.
         """
         width = z.shape[-1]
         see_input, see_state = self.W_m.weight.split(width, dim=1)
@@ -57,7 +58,7 @@ class ShortTermRecurrence(nn.Module):
         if self.is_exact:
             return exact_recurrence(
                 gamma_logit, context_logit, mdi_logit, z, hidden,
-                self.W_g.weight, self.W_g.bias, see_state, mask,
+                self.W_g.weight, self.W_g.bias, see_state, is_padding,
             )  # fmt: skip
         previous = shift(z, gate_input)
         # And one for the two that see the token before.
@@ -65,7 +66,7 @@ class ShortTermRecurrence(nn.Module):
         input_gate_logit, mdi_shift = seen.split(width, dim=-1)
         return gated_recurrence(
             gamma_logit, context_logit, input_gate_logit + self.W_g.bias, mdi_logit + mdi_shift,
-            z, hidden, mask,
+            z, hidden, is_padding,
         )  # fmt: skip
 
 
@@ -81,27 +82,3 @@ def last_before(sequence: Tensor, first: Tensor, lengths: Tensor | None) -> Tens
     rows = torch.arange(sequence.shape[0], device=sequence.device)
     last = sequence[rows, (lengths - 1).clamp(min=0)]
     return torch.where((lengths > 0).unsqueeze(-1), last, first.to(sequence.dtype))
-
-
-def gated_recurrence(
-    gamma_logit: Tensor,
-    context_logit: Tensor,
-    input_gate_logit: Tensor,
-    mdi_logit: Tensor,
-    z: Tensor,
-    h0: Tensor,
-    mask: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Return every state and the last one of the gated recurrence, by doubling."""
-    gamma = torch.sigmoid(gamma_logit.to(h0.dtype)) * torch.sigmoid(context_logit.to(h0.dtype))
-    update = (1 - gamma.clamp(1e-6, 1 - 1e-6)) * torch.sigmoid(mdi_logit.to(h0.dtype))
-    if mask is not None:
-        update = update * mask.unsqueeze(-1)
-    a, b = 1 - update, update * torch.sigmoid(input_gate_logit.to(h0.dtype)) * z.to(h0.dtype)
-    step = 1
-    while step < a.shape[1]:
-        b = torch.cat([b[:, :step], a[:, step:] * b[:, :-step] + b[:, step:]], dim=1)
-        a = torch.cat([a[:, :step], a[:, step:] * a[:, :-step]], dim=1)
-        step *= 2
-    h = a * h0.unsqueeze(1) + b
-    return h.to(z.dtype), h[:, -1]

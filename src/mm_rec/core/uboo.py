@@ -26,10 +26,12 @@ class PlanningLoss(nn.Module):
         actual = layer_norm(self.W_error(hidden.detach()), width)
         return predicted - actual.detach()
 
-    def forward(self, previous: Tensor, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        """Return the sum over B and T of |planning_error|^2; where `mask` is False counts nothing.
+    def forward(self, previous: Tensor, hidden: Tensor, is_padding: Tensor | None) -> Tensor:
+        """Return the sum over B and T of |planning_error|^2; padding counts nothing.
 
-        previous, hidden: [B, T, D], states before and after each token; mask: [B, T] or None.
+        previous, hidden: [B, T, D], states before and after each token; is_padding: [B, T] or None.
         """
         squared = self.planning_error(previous, hidden).square().sum(-1)
-        return squared.sum() if mask is None else (squared * mask).sum()
+        if is_padding is not None:
+            squared = squared.masked_fill(is_padding, 0)
+        return squared.sum()

@@ -16,7 +16,7 @@ def exact_recurrence(
     gate_weight: Tensor,
     gate_bias: Tensor,
     mdi_weight: Tensor,
-    mask: Tensor | None = None,
+    is_padding: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return every short-term state, and the last one, with gates that see the state itself.
 
@@ -27,12 +27,13 @@ def exact_recurrence(
 
     gamma_logit, context_logit, mdi_logit, z: [B, T, D]; mdi_logit holds the part of the MDI gate
     that sees the input, bias included. h0, gate_bias: [B, D], [D]; gate_weight, mdi_weight: [D, D].
-    mask: [B, T] of bool or None; where it is False, the state stays. Returns [B, T, D], [B, D].
+    is_padding: [B, T] of bool or None; where it is True, the state stays. Returns h [B, T, D] and
+    the last state [B, D].
     """
     gamma = torch.sigmoid(gamma_logit) * torch.sigmoid(context_logit)
     forget = 1 - gamma.clamp(DECAY_MARGIN, 1 - DECAY_MARGIN)
-    if mask is not None:
-        forget = forget * mask.unsqueeze(-1)
+    if is_padding is not None:
+        forget = forget.masked_fill(is_padding.unsqueeze(-1), 0)
     h, states = h0, []
     for t in range(z.shape[1]):
         input_gate = torch.sigmoid(linear(h, gate_weight, gate_bias))

@@ -50,7 +50,8 @@ def test_sources_are_read_in_order_and_never_run(tmp_path: Path) -> None:
     words = "twelve words that say nothing in particular but fill up the line"
     (tmp_path / "b.py").write_text(f'"""Module b, {words}."""\nraise SystemExit\n')
     (tmp_path / "a.py").write_text(
-        f'class A:\n    """Class A, {words}."""\n    def f(self):\n        """Method f, {words}."""\n'
+        f'class A:\n    """Class A, {words}."""\n'
+        f'    def f(self):\n        """Method f, {words}."""\n'
         f'def g():\n    """Function g, {words}."""\n'
     )
     (tmp_path / "broken.py").write_text('"""Never closed')

@@ -63,5 +63,5 @@ def test_a_text_model_of_another_kind_is_refused_with_a_way_to_its_body() -> Non
 
 
 def test_a_config_that_tells_nothing_asks_for_the_kind() -> None:
-    with pytest.raises(UsageError, match="names no architecture.*give kind"):
+    with pytest.raises(UsageError, match=r"names no architecture.*give kind"):
         kind_of(config("elsewhere"), "m")

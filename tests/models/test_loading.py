@@ -246,7 +246,7 @@ def test_code_that_comes_with_a_model_is_not_run(copy_of: Copy) -> None:
         auto_map={"AutoConfig": "modeling.C", "AutoModelForMaskedLM": "modeling.M"},
     )
 
-    with pytest.raises(UsageError, match="'homemade', which needs code .* is not run"):
+    with pytest.raises(UsageError, match=r"'homemade', which needs code .* is not run"):
         load_model(str(folder))
     assert not trap.exists()
 

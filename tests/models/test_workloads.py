@@ -83,7 +83,7 @@ def test_a_file_that_holds_no_texts_is_refused(
 
 
 def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(WorkloadError, match="is a folder; give one .txt"):
+    with pytest.raises(WorkloadError, match=r"is a folder; give one .txt"):
         read_workload(tmp_path)
     with pytest.raises(WorkloadError, match=r"nowhere.txt: no such file; give a .txt"):
         read_workload(tmp_path / "nowhere.txt")

@@ -64,12 +64,18 @@ def encode(model: "LoadedModel", texts: Sequence[str], limits: TokenLimits) -> "
     """Return the texts as one padded batch of tensors on the CPU.
 
     Raises:
-        WorkloadError: a text has no token at all, or lacks the mask of a masked model.
+        WorkloadError: an empty text gives the model no token at all.
     """
-    batch = model.tokenizer(list(texts), return_tensors="pt", **limits.tokenizer_arguments())
-    if not bool(batch["attention_mask"].any(dim=1).all()):
-        raise WorkloadError("an empty text has no token to start from; leave empty texts out")
-    return batch
+    refuse_empty(model, texts)
+    return model.tokenizer(list(texts), return_tensors="pt", **limits.tokenizer_arguments())
+
+
+def refuse_empty(model: "LoadedModel", texts: Sequence[str]) -> None:
+    """Raise WorkloadError if an empty text would give the model no token at all."""
+    if not all(texts) and model.tokenizer.num_special_tokens_to_add() == 0:
+        raise WorkloadError(
+            f"an empty text gives {model.reference} no token to start from; leave empty texts out"
+        )
 
 
 def count_tokens(model: "LoadedModel", texts: Sequence[str], limits: TokenLimits) -> list[int]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ivme.engines import answers
-from ivme.engines.encoding import count_tokens, token_limits
+from ivme.engines.encoding import count_tokens, refuse_empty, token_limits
 from ivme.engines.protocol import EngineOptions, Prediction, StageSeconds
 from ivme.engines.torch_calls import memory_errors_named, use_threads
 from ivme.errors import RefusedError, WorkloadError
@@ -79,6 +79,7 @@ class PipelineSession:
         """
         from transformers.pipelines.base import PipelineException
 
+        refuse_empty(self.model, texts)
         use_threads(self.options.threads)
         self._pipeline.call_count = 0  # it lectures on data sets after ten calls
         try:

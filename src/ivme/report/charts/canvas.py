@@ -9,7 +9,7 @@ from ivme.report.escaping import escape_html
 WIDTH = 340
 LABEL_SIZE = 12
 SMALL_SIZE = 11
-_WIDTH_PER_LETTER = 0.58  # of the font size; wide sans-serif fonts need it, most need 0.5
+_WIDTH_PER_LETTER = 0.56  # of the font size; wide sans-serif fonts need it, most need 0.5
 _BOLD = 1.13  # as wide as regular letters
 
 _CORNERS: tuple[tuple[tuple[float, float], ...], ...] = (

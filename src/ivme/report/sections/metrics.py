@@ -24,8 +24,8 @@ from ivme.report.formatting import (
 
 _AXES = {"batch_size": "batch size, texts", "tokens": "length, tokens"}
 _AXIS_WORDS = {"batch_size": "batch size", "tokens": "length"}
-_MOST_SERIES = 4  # in one chart; more become charts side by side
-_MOST_CHARTS = 12
+_EASY_SERIES = 3  # in one chart; more are split by the other swept number, if there is one
+_MOST_SERIES = 6  # as many as there are colors; more are split by any setting
 _MOST_BARS = 8
 
 
@@ -79,10 +79,7 @@ def _is_number(value: Any) -> bool:
 def _sweep(metric: Metric, figures: Sequence[Figures], axis: str) -> list[LineChart]:
     """Return charts of a metric against one setting: lines, and side by side what is too many."""
     others = [name for name in _varying(figures) if name != axis]
-    sides: list[str] = []
-    while _count(figures, [name for name in others if name not in sides]) > _MOST_SERIES:
-        rest = [name for name in others if name not in sides]
-        sides.append(next((name for name in _AXES if name in rest), rest[0]))
+    sides = _settings_apart(figures, others)
     names = [name for name in others if name not in sides]
     groups = _positions(figures, names)
     charts = []
@@ -91,16 +88,25 @@ def _sweep(metric: Metric, figures: Sequence[Figures], axis: str) -> list[LineCh
             _series(metric, lined, axis, name, groups[name])
             for name, lined in _grouped(members, names).items()
         )
-        charts.append(_line_chart(metric, axis, side, series))
-    return charts[:_MOST_CHARTS]
+        if any(one.points for one in series):
+            charts.append(_line_chart(metric, axis, side, series))
+    return charts
+
+
+def _settings_apart(figures: Sequence[Figures], names: Sequence[str]) -> list[str]:
+    """Return the settings that get charts of their own, so that none holds too many lines."""
+    rest = [*(name for name in _AXES if name in names), *(n for n in names if n not in _AXES)]
+    apart: list[str] = []
+    while rest:
+        lines = len(_grouped(figures, rest))
+        if lines <= (_EASY_SERIES if rest[0] in _AXES else _MOST_SERIES):
+            break
+        apart.append(rest.pop(0))
+    return apart
 
 
 def _varying(figures: Sequence[Figures]) -> tuple[str, ...]:
     return varying_settings([one.configuration for one in figures])
-
-
-def _count(figures: Sequence[Figures], names: Sequence[str]) -> int:
-    return len(_grouped(figures, names))
 
 
 def _positions(figures: Sequence[Figures], names: Sequence[str]) -> Mapping[str, int]:

@@ -21,6 +21,7 @@ from ivme.report.sections.metrics import (
 )
 from ivme.report.sections.tables import cost_table, latency_table
 
+_MOST_CHARTS = 13  # in one section
 _HOW_TO_READ = "Medians; bars through markers and ends: their 95% intervals."
 
 
@@ -64,8 +65,11 @@ def cost_section(record: Record) -> Section | None:
 def _plots(charts: Sequence[Chart], figures: Sequence[Figures]) -> tuple[Block, ...]:
     if not charts:
         return ()
-    caption = f"All with {shared_settings(figures)}. {_HOW_TO_READ}"
-    return (Plots(caption=caption, charts=tuple(charts)),)
+    shared = shared_settings(figures)
+    caption = f"All with {shared}. {_HOW_TO_READ}" if shared else _HOW_TO_READ
+    if len(charts) > _MOST_CHARTS:
+        caption += f" The first {_MOST_CHARTS} of {len(charts)} charts; the table has all figures."
+    return (Plots(caption=caption, charts=tuple(charts[:_MOST_CHARTS])),)
 
 
 def _sentence(figures: Sequence[Figures]) -> str:

@@ -92,6 +92,32 @@ struct GatedRecurrenceBackward : Call {
     State h0_gradient;
 };
 
+// Weights of the gates that see the state, fp32 and contiguous: [channels of the gate, channels of
+// the state]; the bias has [channels].
+struct GateWeights {
+    const float* input_gate;
+    const float* input_gate_bias;
+    const float* mdi;
+};
+
+// The same with gates that see h[t-1]: input_gate = W_input_gate h[t-1] + bias, and W_mdi h[t-1] is
+// added to mdi. What the sigmoids see is kept for the backward pass, unless their data are null.
+struct ExactRecurrence : Call {
+    GateInputs inputs;  // input_gate is not read
+    GateWeights weights;
+    State h0;
+    Sequence h;
+    State h_last;
+    Sequence input_gate_logit;
+    Sequence mdi_logit;
+};
+
+// The gates in `inputs` are those that the forward pass kept. Gradients of the weights are left to
+// a product of `gradients` with h over all of batch and time.
+struct ExactRecurrenceBackward : GatedRecurrenceBackward {
+    GateWeights weights;
+};
+
 struct DecodeStep;  // decode_step.h
 
 // The entry points of one instruction set.
@@ -103,6 +129,8 @@ struct Kernels {
     void (*linear_recurrence_backward)(const LinearRecurrenceBackward&);
     void (*gated_recurrence)(const GatedRecurrence&);
     void (*gated_recurrence_backward)(const GatedRecurrenceBackward&);
+    void (*exact_recurrence)(const ExactRecurrence&);
+    void (*exact_recurrence_backward)(const ExactRecurrenceBackward&);
     void (*decode_step)(const DecodeStep&);
 };
 

@@ -11,6 +11,8 @@ void linear_recurrence(const LinearRecurrence& call);
 void linear_recurrence_backward(const LinearRecurrenceBackward& call);
 void gated_recurrence(const GatedRecurrence& call);
 void gated_recurrence_backward(const GatedRecurrenceBackward& call);
+void exact_recurrence(const ExactRecurrence& call);
+void exact_recurrence_backward(const ExactRecurrenceBackward& call);
 void decode_step(const DecodeStep& step);
 
 }  // namespace mm_rec::MM_REC_ISA

@@ -1,29 +1,12 @@
 // Gates and recurrence of MM-Rec in one pass each way; the backward pass computes the gates again
-// instead of reading them. With sigma the sigmoid:
-//   gamma = clamp(sigma(x) * sigma(y)), g = sigma(m), i = sigma(n), w = (1 - gamma) * g,
-//   h[t] = h[t-1] + w * (i * z - h[t-1]).
-// 1 - gamma is computed from u = e^-x + e^-y + e^-(x+y) as u / (1 + u): no digits are lost where
-// gamma is close to 1, which is where time constants are long.
+// instead of reading them.
 #include "kernels/entry_points.h"
-#include "kernels/exponential.h"
+#include "kernels/gates.h"
 #include "kernels/sequence.h"
 #include "kernels/walk.h"
 
 namespace mm_rec::MM_REC_ISA {
 namespace {
-
-constexpr float kLeast = 1e-6f;  // of gamma, and of 1 - gamma
-constexpr float kMost = 1.0f - 1e-6f;
-// Logits below the first count as the first, so that no product below overflows: a sigmoid ends at
-// 2e-16. Above the second, e^-x is nothing beside 1.
-constexpr float kLowestLogit = -36.0f;
-constexpr float kHighestLogit = 87.0f;
-
-// e^-x, of which 1 / (1 + e^-x) is the sigmoid.
-template <int W>
-inline Float<W> odds_against(Float<W> logit) {
-    return negative_exponential<W>(clamp<W>(logit, kLowestLogit, kHighestLogit));
-}
 
 // One batch row of the inputs, or of their gradients.
 template <class Row>
@@ -44,59 +27,21 @@ struct GateRows {
           is_padding(inputs.is_padding ? inputs.is_padding + batch * steps : nullptr) {}
 
     bool padding(int64_t t) const { return is_padding && is_padding[t]; }
-};
 
-// What the forward pass needs of W channels at one step: w and i * z.
-template <int W>
-struct Update {
-    Float<W> weight;
-    Float<W> target;
-
-    template <class Row>
-    Update(const GateRows<Row>& rows, int64_t t, int64_t channel) {
-        // 1 - gamma = u / (1 + u): clamping u clamps gamma.
-        constexpr float kLeastOdds = kLeast / kMost;
-        constexpr float kMostOdds = kMost / kLeast;
-        const Float<W> ex = odds_against<W>(rows.gamma.template get<W>(t, channel));
-        const Float<W> ey = odds_against<W>(rows.context.template get<W>(t, channel));
-        const Float<W> em = odds_against<W>(rows.mdi.template get<W>(t, channel));
-        const Float<W> en = odds_against<W>(rows.input_gate.template get<W>(t, channel));
-        const Float<W> u = clamp<W>(ex * ey + (ex + ey), kLeastOdds, kMostOdds);
-        // One reciprocal for all three quotients.
-        const Float<W> below = (1.0f + u) * (1.0f + em);
-        const Float<W> inverse = reciprocal<W>(below * (1.0f + en));
-        weight = u * (1.0f + en) * inverse;
-        target = below * inverse * rows.z.template get<W>(t, channel);
+    template <int W>
+    GateValues<W> get(int64_t t, int64_t channel) const {
+        return {gamma.template get<W>(t, channel), context.template get<W>(t, channel),
+                input_gate.template get<W>(t, channel), mdi.template get<W>(t, channel),
+                z.template get<W>(t, channel)};
     }
-};
 
-// What the backward pass needs of W channels at one step.
-template <int W>
-struct Gates {
-    Float<W> gamma;        // before its clamp
-    Float<W> decayed;      // 1 - gamma, clamped
-    Float<W> not_gamma;    // 1 - sigma(x)
-    Float<W> not_context;  // 1 - sigma(y)
-    Float<W> g;
-    Float<W> not_g;
-    Float<W> i;
-    Float<W> not_i;
-
-    template <class Row>
-    Gates(const GateRows<Row>& rows, int64_t t, int64_t channel) {
-        const Float<W> ex = odds_against<W>(rows.gamma.template get<W>(t, channel));
-        const Float<W> ey = odds_against<W>(rows.context.template get<W>(t, channel));
-        const Float<W> em = odds_against<W>(rows.mdi.template get<W>(t, channel));
-        const Float<W> en = odds_against<W>(rows.input_gate.template get<W>(t, channel));
-        gamma = reciprocal<W>((1.0f + ex) * (1.0f + ey));
-        decayed = clamp<W>((ex * ey + (ex + ey)) * gamma, kLeast, kMost);
-        not_gamma = ex * (gamma * (1.0f + ey));
-        not_context = ey * (gamma * (1.0f + ex));
-        const Float<W> both = reciprocal<W>((1.0f + em) * (1.0f + en));
-        g = both * (1.0f + en);
-        not_g = em * g;
-        i = both * (1.0f + em);
-        not_i = en * i;
+    template <int W>
+    void put(int64_t t, int64_t channel, const GateValues<W>& values) const {
+        gamma.template put<W>(t, channel, values.gamma);
+        context.template put<W>(t, channel, values.context);
+        input_gate.template put<W>(t, channel, values.input_gate);
+        mdi.template put<W>(t, channel, values.mdi);
+        z.template put<W>(t, channel, values.z);
     }
 };
 
@@ -113,8 +58,8 @@ struct GatedStep {
     template <int W>
     Float<W> advance(Float<W> state, int64_t t, int64_t channel) const {
         if (!inputs.padding(t)) {
-            const Update<W> update(inputs, t, channel);
-            state += update.weight * (update.target - state);
+            const Update<W> update(inputs.template get<W>(t, channel));
+            state = update.apply(state);
         }
         h.template put<W>(t, channel, state);
         return state;
@@ -123,7 +68,7 @@ struct GatedStep {
     template <int W>
     Affine<W> map(int64_t t, int64_t channel) const {
         if (inputs.padding(t)) return {fill<W>(1.0f), fill<W>(0.0f)};
-        const Update<W> update(inputs, t, channel);
+        const Update<W> update(inputs.template get<W>(t, channel));
         return {1.0f - update.weight, update.weight * update.target};
     }
 
@@ -153,40 +98,19 @@ struct GatedBackwardStep {
     Float<W> advance(Float<W> carried, int64_t t, int64_t channel) const {
         const Float<W> gradient = h_gradient.template get<W>(t, channel) + carried;
         if (inputs.padding(t)) {
-            put_zeros<W>(t, channel);
+            gradients.template put<W>(t, channel, GateValues<W>{});
             return gradient;
         }
-        const Gates<W> gates(inputs, t, channel);
-        const Float<W> weight = gates.decayed * gates.g;
-        const Float<W> z = inputs.z.template get<W>(t, channel);
-        const Float<W> weight_gradient = gradient * (gates.i * z - before<W>(t, channel));
-        const Float<W> z_gradient = gradient * weight * gates.i;
-        // A clamped gamma has no gradient.
-        const auto inside = (gates.decayed > kLeast) & (gates.decayed < kMost);
-        const Float<W> gamma_gradient =
-            inside ? weight_gradient * gates.g * -gates.gamma : fill<W>(0.0f);
-        gradients.gamma.template put<W>(t, channel, gamma_gradient * gates.not_gamma);
-        gradients.context.template put<W>(t, channel, gamma_gradient * gates.not_context);
-        gradients.mdi.template put<W>(t, channel, weight_gradient * weight * gates.not_g);
-        gradients.input_gate.template put<W>(t, channel, z_gradient * z * gates.not_i);
-        gradients.z.template put<W>(t, channel, z_gradient);
-        return gradient - weight * gradient;
-    }
-
-    template <int W>
-    void put_zeros(int64_t t, int64_t channel) const {
-        gradients.gamma.template put<W>(t, channel, fill<W>(0.0f));
-        gradients.context.template put<W>(t, channel, fill<W>(0.0f));
-        gradients.mdi.template put<W>(t, channel, fill<W>(0.0f));
-        gradients.input_gate.template put<W>(t, channel, fill<W>(0.0f));
-        gradients.z.template put<W>(t, channel, fill<W>(0.0f));
+        const Gates<W> gates(inputs.template get<W>(t, channel));
+        gradients.template put<W>(t, channel, gates.gradients(gradient, before<W>(t, channel)));
+        return gates.carry(gradient);
     }
 
     template <int W>
     Affine<W> map(int64_t t, int64_t channel) const {
         const Float<W> gradient = h_gradient.template get<W>(t, channel);
         if (inputs.padding(t)) return {fill<W>(1.0f), gradient};
-        const Float<W> scale = 1.0f - Update<W>(inputs, t, channel).weight;
+        const Float<W> scale = 1.0f - Update<W>(inputs.template get<W>(t, channel)).weight;
         return {scale, scale * gradient};
     }
 

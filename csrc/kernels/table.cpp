@@ -6,7 +6,8 @@ namespace mm_rec::MM_REC_ISA {
 extern const Kernels kernels;
 const Kernels kernels = {
     cumulative_product, cumulative_product_backward, linear_recurrence, linear_recurrence_backward,
-    gated_recurrence,   gated_recurrence_backward, decode_step,
+    gated_recurrence,   gated_recurrence_backward,   exact_recurrence,  exact_recurrence_backward,
+    decode_step,
 };
 
 }  // namespace mm_rec::MM_REC_ISA

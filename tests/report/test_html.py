@@ -181,3 +181,9 @@ def test_many_comparisons_are_summed_up():
     page = page_of(sweep_versus_record())
     assert "6 paired comparisons of transformers with pipeline: faster in 3, same in 1" in page
     assert "All 6 A/A controls" in page
+
+
+def test_throughput_of_mixed_texts_says_how_it_counts():
+    how = "throughput is all texts over all of their time"
+    assert how in page_of(compare_record())
+    assert how not in page_of(bench_record())

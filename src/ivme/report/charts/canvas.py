@@ -10,6 +10,8 @@ WIDTH = 340
 LABEL_SIZE = 12
 SMALL_SIZE = 11
 _WIDTH_PER_LETTER = 0.56  # of the font size; wide sans-serif fonts need it, most need 0.5
+_FILE_MARGIN = 14
+_FILE_SCALE = 1.4  # a file is shown on wider pages than a phone's
 _BOLD = 1.13  # as wide as regular letters
 
 _CORNERS: tuple[tuple[tuple[float, float], ...], ...] = (
@@ -72,12 +74,26 @@ class Canvas:
         points = " ".join(f"{x + dx * scale:.1f},{y + dy * scale:.1f}" for dx, dy in corners)
         self.add("polygon", css, title, points=points)
 
-    def finish(self, height: float, label: str, style: str = "") -> str:
-        """Return the SVG element; `label` is read out in place of the drawing."""
+    def finish(self, height: float, label: str) -> str:
+        """Return the SVG element for a page; `label` is read out in place of the drawing."""
+        return self._element(f'viewBox="0 0 {WIDTH} {height:.0f}"', label, "")
+
+    def finish_file(self, height: float, label: str, style: str) -> str:
+        """Return the SVG element of a file: with a style, a background, a margin and a size."""
+        width, height = WIDTH + 2 * _FILE_MARGIN, height + 2 * _FILE_MARGIN
+        corner = f"{-_FILE_MARGIN} {-_FILE_MARGIN}"
+        size = f'width="{width * _FILE_SCALE:.0f}" height="{height * _FILE_SCALE:.0f}"'
+        background = (
+            f'<rect class="page" x="{-_FILE_MARGIN}" y="{-_FILE_MARGIN}" '
+            f'width="{width}" height="{height:.0f}"/>'
+        )
+        start = f"<style>{style}</style>{background}"
+        return self._element(f'viewBox="{corner} {width} {height:.0f}" {size}', label, start)
+
+    def _element(self, attributes: str, label: str, start: str) -> str:
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" '
-            f'viewBox="0 0 {WIDTH} {height:.0f}" aria-label="{escape_html(label)}">'
-            f"{style}{''.join(self._parts)}</svg>"
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" {attributes} '
+            f'aria-label="{escape_html(label)}">{start}{"".join(self._parts)}</svg>'
         )
 
 

@@ -33,16 +33,11 @@ def chart_style() -> str:
 
 def draw(chart: Chart) -> str:
     """Return a chart as SVG for a page that holds `chart_style()`."""
-    return _finish(chart)
+    canvas, height = _DRAWN_BY[type(chart)](chart)
+    return canvas.finish(height, alternative(chart))
 
 
 def draw_standalone(chart: Chart) -> str:
     """Return a chart as an SVG file: with its own style, on its own background."""
-    return _finish(chart, f"<style>{chart_style()}</style>", '<rect class="page"')
-
-
-def _finish(chart: Chart, style: str = "", background: str = "") -> str:
     canvas, height = _DRAWN_BY[type(chart)](chart)
-    if background:
-        style += f'{background} width="100%" height="100%"/>'
-    return canvas.finish(height, alternative(chart), style)
+    return canvas.finish_file(height, alternative(chart), chart_style())

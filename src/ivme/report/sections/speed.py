@@ -22,6 +22,7 @@ from ivme.report.sections.metrics import (
 from ivme.report.sections.tables import cost_table, latency_table
 
 _MOST_CHARTS = 13  # in one section
+_MIXED_TEXTS = "Texts differ in length, so throughput is all texts over all of their time."
 _HOW_TO_READ = "Medians; bars through markers and ends: their 95% intervals."
 
 
@@ -67,6 +68,8 @@ def _plots(charts: Sequence[Chart], figures: Sequence[Figures]) -> tuple[Block, 
         return ()
     shared = shared_settings(figures)
     caption = f"All with {shared}. {_HOW_TO_READ}" if shared else _HOW_TO_READ
+    if any(one.configuration.get("tokens") is None for one in figures):
+        caption += f" {_MIXED_TEXTS}"
     if len(charts) > _MOST_CHARTS:
         caption += f" The first {_MOST_CHARTS} of {len(charts)} charts; the table has all figures."
     return (Plots(caption=caption, charts=tuple(charts[:_MOST_CHARTS])),)

@@ -19,7 +19,7 @@ from ivme.engines.registry import get_engine
 from ivme.errors import UsageError
 from ivme.measure.clock import Clock, SystemClock
 from ivme.measure.compare import ComparePlan, compare
-from ivme.measure.memory import resident_bytes
+from ivme.measure.memory import release_free_memory, resident_bytes
 from ivme.measure.records import Record, new_record
 from ivme.models.loading import LoadedModel, load_model
 from ivme.models.sources import model_folder
@@ -136,6 +136,7 @@ class _LineUp:
     def _load(self, name: str, device: str) -> tuple[LoadedModel, int]:
         """Return the model and the memory that it takes."""
         self.listener.tell(f"loading {name}")
+        release_free_memory()
         before_bytes = resident_bytes()
         model = load_model(name, device=device, dtype=self.config.dtype, clock=self.clock)
         for note in model.notes:
@@ -170,22 +171,21 @@ class _LineUp:
 
     def _measure(self, entrant: _Entrant) -> None:
         """Measure reading, and writing where the model writes."""
-        self._measure_work(entrant, "read", entrant.reading, 1)
+        # The other models are loaded too: only this one's own share counts.
+        before_bytes = resident_bytes() - entrant.own_bytes
+        plan = MeasurePlan(
+            budget_s=self.config.budget_s, new_tokens=1, resident_before_bytes=before_bytes
+        )
+        self._measure_work(entrant, "read", entrant.reading, plan)
         if entrant.writing is not None:
-            new_tokens = self.config.new_tokens
-            self._measure_work(entrant, f"write {new_tokens}", entrant.writing, new_tokens)
+            plan = replace(plan, new_tokens=self.config.new_tokens)
+            self._measure_work(entrant, f"write {plan.new_tokens}", entrant.writing, plan)
 
     def _measure_work(
-        self, entrant: _Entrant, work: str, session: Session, new_tokens: int
+        self, entrant: _Entrant, work: str, session: Session, plan: MeasurePlan
     ) -> None:
         label = f"{entrant.model.reference} · {work}"
         self.listener.tell(label)
-        plan = MeasurePlan(
-            budget_s=self.config.budget_s,
-            new_tokens=new_tokens,
-            # The other models are loaded too: only this one's own share counts.
-            resident_before_bytes=resident_bytes() - entrant.own_bytes,
-        )
         name, case = self.config.engine, entrant.case
         measurement = measure_case(
             label, entrant.model, name, session, case, self.place, plan, self.clock

@@ -3,7 +3,6 @@
 A model is loaded once for each device and dtype, and every engine runs on that copy.
 """
 
-import gc
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from ivme.engines.registry import get_engine
 from ivme.errors import OutOfMemoryError, RefusedError, WorkloadError
 from ivme.measure.clock import Clock, SystemClock
 from ivme.measure.compare import ComparePlan, compare
-from ivme.measure.memory import resident_bytes
+from ivme.measure.memory import release_free_memory, resident_bytes
 from ivme.measure.records import Record, new_record
 from ivme.models.loading import LoadedModel, load_model
 from ivme.models.sources import model_folder
@@ -82,7 +81,6 @@ class _Sweep:
         try:
             for device, dtype in product(devices, self.config.dtypes):
                 self._bench_model(device, dtype)
-                gc.collect()  # this copy of the model, before the next one is loaded
         except KeyboardInterrupt:
             self.findings.note("interrupted: what was measured until then is kept")
             return False
@@ -90,6 +88,7 @@ class _Sweep:
 
     def _bench_model(self, device: str, dtype: str) -> None:
         """Load the model once, and run it by every engine."""
+        release_free_memory()  # of the copy before this one
         before_bytes = resident_bytes()
         model = self._load(device, dtype)
         if model is None:

@@ -70,9 +70,9 @@ def bench(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record alone, as JSON.")] = False,
 ) -> None:
-    """Measure a text model: tokenizer, load, first call, steady state, memory.
+    """Measure a text model on this machine.
 
-    Options that take lists are swept. The record that --output writes holds every raw sample;
+    Tokenizer, load, first call, steady state and memory. Options that take lists are swept. The record that --output writes holds every raw sample;
     `ivme report` turns it into a page.
     """
     from ivme.bench.configuration import BenchConfig, TextSource

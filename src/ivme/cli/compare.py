@@ -44,9 +44,9 @@ def compare(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record alone, as JSON.")] = False,
 ) -> None:
-    """Put architectures side by side: what they are, cost and are good for.
+    """Put architectures side by side on the same texts.
 
-    All models read the same texts, in turns; those that write are timed writing too.
+    What they are, cost and are good for. All models read the same texts, in turns; those that write are timed writing too.
     """
     from ivme.bench.architectures import CompareConfig, run_compare
     from ivme.bench.configuration import TextSource

@@ -21,9 +21,9 @@ def demo(
         Path, typer.Option("--output", "-o", help="Folder for the records and the report.")
     ] = Path("out/demo"),
 ) -> None:
-    """Take the tour: this machine, one model two ways, three architectures, one report.
+    """Take the guided tour.
 
-    Under three minutes on two cores. Tiny models with random weights stand in for yours: speed and
+    This machine, one model two ways, three architectures, one report. Under three minutes on two cores. Tiny models with random weights stand in for yours: speed and
     memory do not depend on what the weights say.
     """
     from ivme.measure.records import save_record

@@ -109,11 +109,11 @@ def _not_found(reference: str, reason: str) -> ModelNotFoundError:
 def _cached(reference: str) -> Path | None:
     """Return the folder of the copy in the hub's local cache, if there is a whole one."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         folder = Path(snapshot_download(reference, local_files_only=True))
-    except LocalEntryNotFoundError:
+    except (LocalEntryNotFoundError, HFValidationError):
         return None
     return folder if _is_whole(folder) else None
 
@@ -143,7 +143,10 @@ def _is_whole(folder: Path) -> bool:
         return False
     if not index.is_file():
         return (folder / "model.safetensors").is_file()
-    shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    try:
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError):
+        return False
     return all((folder / shard).is_file() for shard in shards)
 
 

@@ -29,8 +29,9 @@ using States = nb::ndarray<float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using Memories = nb::ndarray<float, nb::ndim<6>, nb::c_contig, nb::device::cpu>;
 using Logits = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
-// Of 4 bytes; below this many weights a thread costs more than it saves.
-constexpr int64_t kThreadWeights = 64 * 1024;
+// Products of one number by another that are worth a thread. It meets the others some 30 times in a
+// step: below a millisecond of work, one of them that waits for its core costs more than it brings.
+constexpr int64_t kThreadProducts = 4 * 1024 * 1024;
 constexpr int64_t kMostExtent = int64_t{1} << 40;
 
 [[noreturn]] void refuse(const std::string& name, const std::string& reason) {
@@ -240,7 +241,7 @@ int64_t decode_workspace(const DecodeWidths& widths, int64_t batch, int threads)
 int decode_threads(const DecodeWidths& widths, int64_t batch, int threads) {
     const int64_t layer = widths.model * (8 * widths.model + 4 * widths.inner + 2 * widths.ffn);
     const int64_t work = batch * (widths.layers * layer + widths.vocabulary * widths.model);
-    const int64_t worth = 1 + work / kThreadWeights;
+    const int64_t worth = 1 + work / kThreadProducts;
     return static_cast<int>(worth < threads ? worth : (threads < 1 ? 1 : threads));
 }
 

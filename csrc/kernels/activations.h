@@ -30,24 +30,23 @@ inline Float<W> silu(Float<W> x) {
     return x * sigmoid<W>(x);
 }
 
-// The error function to 2e-7. Source: Abramowitz and Stegun, formula 7.1.26.
-template <int W>
-inline Float<W> error_function(Float<W> x) {
-    const Float<W> size = x < 0.0f ? -x : x;
-    const Float<W> t = 1.0f / (1.0f + 0.3275911f * size);
-    Float<W> p = fill<W>(1.061405429f);
-    p = p * t - 1.453152027f;
-    p = p * t + 1.421413741f;
-    p = p * t - 0.284496736f;
-    p = p * t + 0.254829592f;
-    const Float<W> value =
-        1.0f - p * t * negative_exponential<W>(clamp<W>(size * size, 0.0f, 87.0f));
-    return x < 0.0f ? -value : value;
-}
-
+// x times the normal distribution's share below x. The share beyond |x| is e^(-x^2/2) times a
+// polynomial in 1 / (1 + 0.3 |x|), fitted to least squares of the relative error: 1.5e-7 at most.
 template <int W>
 inline Float<W> gelu(Float<W> x) {
-    return 0.5f * x * (1.0f + error_function<W>(x * 0.70710678f));
+    const Float<W> size = x < 0.0f ? -x : x;
+    const Float<W> t = 1.0f / (1.0f + 0.3f * size);
+    Float<W> p = fill<W>(0.0356750824f);
+    p = p * t - 0.157204417f;
+    p = p * t + 0.206355855f;
+    p = p * t - 0.0536858104f;
+    p = p * t + 0.128562748f;
+    p = p * t + 0.0999132224f;
+    p = p * t + 0.120754004f;
+    p = p * t + 0.119629294f;
+    const Float<W> power = clamp<W>(0.5f * size * size, 0.0f, 87.0f);
+    const Float<W> beyond = p * t * negative_exponential<W>(power);
+    return x * (x < 0.0f ? beyond : 1.0f - beyond);
 }
 
 }  // namespace mm_rec::MM_REC_ISA

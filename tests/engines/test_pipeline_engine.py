@@ -7,7 +7,7 @@ from ivme.models.loading import LoadedModel
 
 
 def test_seq2seq_models_are_refused_with_the_reason(models: dict[str, LoadedModel]) -> None:
-    with pytest.raises(RefusedError, match="no pipeline for seq2seq.*use engine=transformers"):
+    with pytest.raises(RefusedError, match=r"no pipeline for seq2seq.*use engine=transformers"):
         PipelineEngine().prepare(models["seq2seq"], EngineOptions())
 
 

@@ -19,7 +19,7 @@ def test_every_engine_keeps_the_protocol_under_its_own_name(name: str) -> None:
 
 def test_an_unknown_engine_is_refused_with_those_there_are() -> None:
     with pytest.raises(
-        UnknownEngineError, match="engine='warp'; expected one of .*pipeline.*transformers"
+        UnknownEngineError, match=r"engine='warp'; expected one of .*pipeline.*transformers"
     ):
         get_engine("warp")
 

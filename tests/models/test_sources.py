@@ -47,6 +47,11 @@ def test_an_unknown_hub_model_without_a_network_names_the_ways_to_work_offline(
         load_model("organization/tiny")
 
 
+def test_a_name_that_the_hub_does_not_allow_is_not_found(no_way_out: None, hub_cache: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match="no model 'a--b'"):
+        load_model("a--b")
+
+
 def test_offline_mode_is_honored(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 

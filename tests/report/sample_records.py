@@ -66,7 +66,7 @@ def measurement(
         tokens_per_call=batch_size * tokens,
         padded_tokens_per_call=batch_size * tokens,
         floating_point_operations_per_call=1.7e8 * tokens * batch_size,
-        processor_utilisation=0.93,
+        processor_utilization=0.93,
         peak_memory_bytes=int(
             4.6e8 + 2.1e5 * tokens * batch_size * (0.6 if dtype == "bf16" else 1)
         ),

@@ -11,7 +11,7 @@ from ivme.measure.memory import PeakMemory, cuda_in_use
 from ivme.measure.records import Measurement
 from ivme.measure.statistics import median_interval, percentiles
 from ivme.measure.summary import MeterSummary
-from ivme.measure.utilisation import GpuUtilisation, available_cores, processor_utilisation
+from ivme.measure.utilization import GpuUtilization, available_cores, processor_utilization
 
 # Below this an interval of the median says less than the samples themselves.
 MIN_CALLS_FOR_INTERVAL = 5
@@ -71,7 +71,7 @@ class PerformanceMeter:
         self._process_s: list[float] = []  # processor time of each of them
         self._stages_s: dict[str, list[float]] = {}
         self._memory: PeakMemory | None = None
-        self._gpu = GpuUtilisation()
+        self._gpu = GpuUtilization()
         self._call = _CallTimer(self)
 
     @contextmanager
@@ -126,6 +126,7 @@ class PerformanceMeter:
         steady = self._steady(self._calls_s)
         latency = percentiles(steady) if steady else None
         typical_s = latency.median if latency else None
+        mean_s = sum(steady) / len(steady) if steady else None  # all time over all calls
         return MeterSummary(
             label=self.label,
             load_s=sum(self._load_s) if self._load_s else None,
@@ -134,10 +135,10 @@ class PerformanceMeter:
             latency_interval_s=(
                 median_interval(steady) if len(steady) >= MIN_CALLS_FOR_INTERVAL else None
             ),
-            items_per_s=_rate(self.items_per_call, typical_s),
-            tokens_per_s=_rate(self.tokens_per_call, typical_s),
-            processor_utilisation=self._processor_utilisation(),
-            gpu_utilisation=self._gpu.mean,
+            items_per_s=_rate(self.items_per_call, mean_s),
+            tokens_per_s=_rate(self.tokens_per_call, mean_s),
+            processor_utilization=self._processor_utilization(),
+            gpu_utilization=self._gpu.mean,
             gpu_reason=self._gpu.reason,
             peak_memory_bytes=self._memory.growth_bytes if self._memory else None,
             cuda_peak_memory_bytes=self._memory.cuda_growth_bytes if self._memory else None,
@@ -172,8 +173,8 @@ class PerformanceMeter:
             floating_point_operations_per_call=self.flops_per_call,
             peak_memory_bytes=self._memory.growth_bytes if self._memory else None,
             cuda_peak_memory_bytes=self._memory.cuda_growth_bytes if self._memory else None,
-            processor_utilisation=self._processor_utilisation(),
-            gpu_utilisation=self._gpu.mean,
+            processor_utilization=self._processor_utilization(),
+            gpu_utilization=self._gpu.mean,
             facts={**known, **(facts or {})},
         )
 
@@ -191,19 +192,19 @@ class PerformanceMeter:
         if cuda_in_use() is None:
             yield
             return
-        self._gpu = GpuUtilisation()
+        self._gpu = GpuUtilization()
         with self._gpu:
             yield
 
     def _steady(self, samples: list[float]) -> list[float]:
         return samples[1 + self.warmup_calls :]
 
-    def _processor_utilisation(self) -> float | None:
+    def _processor_utilization(self) -> float | None:
         elapsed_s = sum(self._steady(self._calls_s))
         if elapsed_s <= 0:
             return None
         process_s = sum(self._steady(self._process_s))
-        return processor_utilisation(process_s, elapsed_s, available_cores())
+        return processor_utilization(process_s, elapsed_s, available_cores())
 
     def _ceiling_fraction(self, typical_s: float | None) -> float | None:
         rate = _rate(self.flops_per_call, typical_s)

@@ -66,8 +66,8 @@ class Measurement:
     floating_point_operations_per_call: float | None = None
     peak_memory_bytes: int | None = None  # resident growth since before the model was loaded
     cuda_peak_memory_bytes: int | None = None
-    processor_utilisation: float | None = None  # 0..1 of the usable cores, in steady state
-    gpu_utilisation: float | None = None  # 0..1
+    processor_utilization: float | None = None  # 0..1 of the usable cores, in steady state
+    gpu_utilization: float | None = None  # 0..1
     facts: Mapping[str, Any] = field(default_factory=dict)  # parameters, weight_bytes, good_for...
 
 

@@ -16,9 +16,9 @@ class MeterSummary:
     latency_interval_s: tuple[float, float] | None  # 95%, of the median
     items_per_s: float | None
     tokens_per_s: float | None
-    processor_utilisation: float | None  # 0..1 of the cores that the process may use
-    gpu_utilisation: float | None  # 0..1
-    gpu_reason: str | None  # why there is no GPU utilisation
+    processor_utilization: float | None  # 0..1 of the cores that the process may use
+    gpu_utilization: float | None  # 0..1
+    gpu_reason: str | None  # why there is no GPU utilization
     peak_memory_bytes: int | None  # growth of resident memory since the start of the load
     cuda_peak_memory_bytes: int | None
     ceiling_fraction: float | None  # 0..1 of the rate that the machine reaches at best
@@ -59,10 +59,10 @@ class MeterSummary:
 
     def _resource_rows(self) -> list[tuple[str, str]]:
         rows = []
-        if self.processor_utilisation is not None:
-            rows.append(("processor utilization", f"{self.processor_utilisation:.0%}"))
-        if self.gpu_utilisation is not None:
-            rows.append(("GPU utilization", f"{self.gpu_utilisation:.0%}"))
+        if self.processor_utilization is not None:
+            rows.append(("processor utilization", f"{self.processor_utilization:.0%}"))
+        if self.gpu_utilization is not None:
+            rows.append(("GPU utilization", f"{self.gpu_utilization:.0%}"))
         elif self.gpu_reason is not None:
             rows.append(("GPU utilization", f"none: {self.gpu_reason}"))
         if self.peak_memory_bytes is not None:

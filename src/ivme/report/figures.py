@@ -100,8 +100,8 @@ def _figures(measurement: Measurement) -> Figures:
         peak_memory_bytes=measurement.peak_memory_bytes,
         cuda_peak_memory_bytes=measurement.cuda_peak_memory_bytes,
         ceiling_share=_ceiling_share(measurement, steady.median),
-        processor_share=measurement.processor_utilisation,
-        gpu_share=measurement.gpu_utilisation,
+        processor_share=measurement.processor_utilization,
+        gpu_share=measurement.gpu_utilization,
         padding_share=1 - tokens / padded if tokens and padded else None,
     )
 

@@ -4,14 +4,14 @@ import types
 
 import pytest
 
-from ivme.measure.utilisation import GpuUtilisation, available_cores, processor_utilisation
+from ivme.measure.utilization import GpuUtilization, available_cores, processor_utilization
 
 
-def test_the_processor_utilisation_is_the_busy_part_of_the_cores():
-    assert processor_utilisation(1.0, 1.0, 2.0) == 0.5
-    assert processor_utilisation(8.5, 2.0, 4.0) == 1.0  # clocks differ by a little
+def test_the_processor_utilization_is_the_busy_part_of_the_cores():
+    assert processor_utilization(1.0, 1.0, 2.0) == 0.5
+    assert processor_utilization(8.5, 2.0, 4.0) == 1.0  # clocks differ by a little
     with pytest.raises(ValueError, match=r"elapsed_s=0.0, cores=2.0; expected more than 0"):
-        processor_utilisation(1.0, 0.0, 2.0)
+        processor_utilization(1.0, 0.0, 2.0)
 
 
 def test_the_available_cores_are_within_the_machine():
@@ -20,7 +20,7 @@ def test_the_available_cores_are_within_the_machine():
 
 def test_without_the_library_the_reason_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    with GpuUtilisation() as gpu:
+    with GpuUtilization() as gpu:
         pass
     assert gpu.mean is None
     assert gpu.reason == "nvidia-ml-py is not installed: pip install 'ivme[gpu]'"
@@ -35,7 +35,7 @@ def test_without_a_gpu_the_reason_says_so(monkeypatch):
 
     library = types.SimpleNamespace(NVMLError=NVMLError, nvmlInit=refuse)
     monkeypatch.setitem(sys.modules, "pynvml", library)
-    with GpuUtilisation() as gpu:
+    with GpuUtilization() as gpu:
         pass
     assert gpu.mean is None
     assert gpu.reason == "no NVIDIA GPU 0 answers: Driver Not Loaded"

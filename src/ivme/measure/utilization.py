@@ -1,4 +1,4 @@
-"""Utilisation: the part of the processor and of the GPU that was busy."""
+"""Utilization: the part of the processor and of the GPU that was busy."""
 
 import math
 import os
@@ -20,7 +20,7 @@ def available_cores() -> float:
     return float(cores) if quota is None else min(float(cores), quota)
 
 
-def processor_utilisation(process_s: float, elapsed_s: float, cores: float) -> float:
+def processor_utilization(process_s: float, elapsed_s: float, cores: float) -> float:
     """Return the part of the cores that the process kept busy, 0..1.
 
     process_s: processor time of all its threads. Raises ValueError unless time has passed.
@@ -30,10 +30,10 @@ def processor_utilisation(process_s: float, elapsed_s: float, cores: float) -> f
     return min(1.0, process_s / elapsed_s / cores)
 
 
-class GpuUtilisation:
-    """The mean utilisation of an NVIDIA GPU while the block runs, sampled from a thread.
+class GpuUtilization:
+    """The mean utilization of an NVIDIA GPU while the block runs, sampled from a thread.
 
-    with GpuUtilisation() as gpu:
+    with GpuUtilization() as gpu:
         run()
     gpu.mean, or gpu.reason for there being none
     """
@@ -78,6 +78,6 @@ class GpuUtilisation:
                 percent = pynvml.nvmlDeviceGetUtilizationRates(device).gpu
                 self._samples.append(percent / 100)
         except pynvml.NVMLError as error:
-            self.reason = f"the GPU does not tell its utilisation: {error}"
+            self.reason = f"the GPU does not tell its utilization: {error}"
         finally:
             pynvml.nvmlShutdown()

@@ -24,8 +24,9 @@ def associative_scan_exponential_cpu(
 ) -> torch.Tensor | numpy.ndarray:
     """Return the cumulative product of `gamma` along time, as the kind of array given.
 
-    gamma: [B, H, T, d], float32 (or bfloat16 as a tensor), in (0, 1]; any strides. Has no
-    gradient: `mm_rec.ops.cumulative_product.cumulative_product` has. Numbers below 1.2e-38 become zero.
+    gamma: [B, H, T, d], float32 (or bfloat16 as a tensor), in (0, 1]; any strides. Numbers below
+    1.2e-38 become zero. No gradient comes back from here: for one there is
+    `mm_rec.ops.cumulative_product`.
 
     Raises:
         ShapeError: gamma has not four dimensions, or one of them is 0.
@@ -33,27 +34,24 @@ def associative_scan_exponential_cpu(
     """
     if isinstance(gamma, numpy.ndarray):
         _check_array(gamma)
-        rows = torch.from_numpy(numpy.ascontiguousarray(gamma))
-        return _cumulative_product(rows).numpy()
-    if not isinstance(gamma, torch.Tensor):
-        raise ConfigError(
-            f"gamma is a {type(gamma).__name__}; expected a torch tensor or an array."
-        )
-    _check_tensor(gamma)
-    return _cumulative_product(gamma)
-
-
-def _cumulative_product(gamma: torch.Tensor) -> torch.Tensor:
-    if gamma.dim() != 4 or gamma.numel() == 0:
-        raise ShapeError(
-            f"gamma has shape {tuple(gamma.shape)}; expected [B, H, T, d], each at least 1."
-        )
-    batch, heads, steps, width = gamma.shape
-    rows = gamma.detach().reshape(batch * heads, steps, width).contiguous()
-    product = torch.empty_like(rows)
+        _check_shape(gamma.shape)
+        rows = numpy.ascontiguousarray(gamma.reshape(-1, *gamma.shape[2:]))
+        product = numpy.empty_like(rows)
+    elif isinstance(gamma, torch.Tensor):
+        _check_tensor(gamma)
+        _check_shape(gamma.shape)
+        rows = gamma.detach().flatten(0, 1).contiguous()
+        product = torch.empty_like(rows)
+    else:
+        raise ConfigError(f"gamma is a {given}; expected a torch tensor or NumPy array.")
     if not _native.cumulative_product(rows, product, torch.get_num_threads()):
         raise ConfigError("gamma has values outside (0, 1] or NaN; clamp it to (0, 1] first.")
-    return product.view(batch, heads, steps, width)
+    return product.reshape(gamma.shape)
+
+
+def _check_shape(shape: tuple[int, ...]) -> None:
+    if len(shape) != 4 or 0 in shape:
+        raise ShapeError(f"gamma has shape {tuple(shape)}; expected [B, H, T, d], each at least 1.")
 
 
 def _check_array(gamma: numpy.ndarray) -> None:
@@ -70,5 +68,6 @@ def _check_tensor(gamma: torch.Tensor) -> None:
         )
     if gamma.requires_grad and torch.is_grad_enabled():
         raise ConfigError(
-            "gamma requires a gradient; call mm_rec.ops.cumulative_product.cumulative_product, or detach it."
+            "gamma requires a gradient, which this function has none of; detach it, or use the "
+            "function of mm_rec.ops.cumulative_product."
         )

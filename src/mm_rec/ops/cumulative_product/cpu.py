@@ -1,10 +1,10 @@
 """The cumulative product on the compiled kernels."""
 
 import torch
-from mm_rec_scan_cpu import _native
 from torch import Tensor
 
 from mm_rec.ops import native
+from mm_rec_scan_cpu import _native
 
 
 def forward(gamma: Tensor) -> tuple[Tensor, bool]:

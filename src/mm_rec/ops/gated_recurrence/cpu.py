@@ -1,11 +1,11 @@
 """The gated recurrence on the compiled kernels."""
 
 import torch
-from mm_rec_scan_cpu import _native
 from torch import Tensor
 
 from mm_rec.ops import native
 from mm_rec.ops.gated_recurrence.reference import Inputs
+from mm_rec_scan_cpu import _native
 
 
 def forward(inputs: Inputs, h0: Tensor | None, is_padding: Tensor | None) -> tuple[Tensor, Tensor]:

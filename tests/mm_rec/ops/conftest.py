@@ -1,0 +1,130 @@
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+import torch
+
+import mm_rec_scan_cpu
+from mm_rec.ops.cumulative_product import cumulative_product
+from mm_rec.ops.gated_recurrence import gated_recurrence
+from mm_rec.ops.linear_recurrence import linear_recurrence
+
+# Triton runs on a GPU, or anywhere under its interpreter (test_triton.py starts one).
+RUNS_TRITON = torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1"
+KERNELS = ["cpu", "triton"] if RUNS_TRITON else ["cpu"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Op:
+    """An op, and inputs that it is run on."""
+
+    name: str
+    run: Callable[..., object]
+    make: Callable[[int, int, int], list[torch.Tensor]]
+
+
+def _decays(batch: int, steps: int, width: int) -> torch.Tensor:
+    return torch.rand(batch, steps, width).mul(0.6).add(0.4)
+
+
+def _product_inputs(batch: int, steps: int, width: int) -> list[torch.Tensor]:
+    return [_decays(batch, steps, width).unsqueeze(1)]
+
+
+def _linear_inputs(batch: int, steps: int, width: int) -> list[torch.Tensor]:
+    shape = (batch, steps, width)
+    return [_decays(*shape), torch.randn(shape), torch.randn(batch, width)]
+
+
+def _gated_inputs(batch: int, steps: int, width: int) -> list[torch.Tensor]:
+    sequences = [3 * torch.randn(batch, steps, width) for _ in range(5)]
+    return [*sequences, torch.randn(batch, width), torch.rand(batch, steps) < 0.2]
+
+
+OPS = [
+    Op(name="cumulative_product", run=cumulative_product, make=_product_inputs),
+    Op(name="linear_recurrence", run=linear_recurrence, make=_linear_inputs),
+    Op(name="gated_recurrence", run=gated_recurrence, make=_gated_inputs),
+]
+
+
+@pytest.fixture(params=OPS, ids=lambda op: op.name)
+def op(request):
+    torch.manual_seed(0)
+    return request.param
+
+
+@pytest.fixture(params=KERNELS)
+def kernel(request):
+    return request.param
+
+
+@pytest.fixture
+def device(kernel):
+    return "cuda" if kernel == "triton" and torch.cuda.is_available() else "cpu"
+
+
+@pytest.fixture(params=["cpu", "reference"])
+def cpu_implementation(request):
+    return request.param
+
+
+def _convert(value, dtype, device):
+    if not value.is_floating_point():
+        return value.to(device)
+    return value.detach().to(device, dtype).requires_grad_()
+
+
+def _run_with_gradients(run, inputs, dtype=torch.float32, device="cpu", **options):
+    inputs = [_convert(value, dtype, device) for value in inputs]
+    outputs = run(*inputs, **options)
+    outputs = list(outputs) if isinstance(outputs, tuple) else [outputs]
+    # Weights that every dtype holds exactly, so that all see the same loss.
+    weights = [torch.arange(o.numel(), device=o.device) % 7 - 2 for o in outputs]
+    loss = sum((o * w.view(o.shape)).double().sum() for o, w in zip(outputs, weights, strict=True))
+    wanted = [value for value in inputs if value.requires_grad]
+    gradients = torch.autograd.grad(loss, wanted)
+    return [value.detach().cpu() for value in (*outputs, *gradients)]
+
+
+@pytest.fixture
+def run_with_gradients():
+    """Outputs and gradients of an op, as a flat list on the CPU."""
+    return _run_with_gradients
+
+
+@pytest.fixture
+def truth():
+    """The same in float64, from the reference."""
+    return partial(_run_with_gradients, dtype=torch.float64, implementation="reference")
+
+
+@pytest.fixture
+def assert_close():
+    """Hold values to the truth, relative to the largest of each: sums cancel in single ones."""
+
+    def check(actual, expected, tolerance=1e-5):
+        assert len(actual) == len(expected)
+        for value, true in zip(actual, expected, strict=True):
+            error = (value.double() - true.double()).abs().max()
+            assert error <= tolerance * true.double().abs().max().clamp_min(1e-30)
+
+    return check
+
+
+@pytest.fixture
+def forced_instruction_set():
+    """A function that forces an instruction set; the one in use comes back in the end."""
+    before = mm_rec_scan_cpu.instruction_set()
+    yield mm_rec_scan_cpu.set_instruction_set
+    mm_rec_scan_cpu.set_instruction_set(before)
+
+
+@pytest.fixture
+def thread_count():
+    """A function that sets torch's threads; the number before comes back in the end."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)

@@ -43,6 +43,7 @@ def associative_scan_exponential_cpu(
         rows = gamma.detach().flatten(0, 1).contiguous()
         product = torch.empty_like(rows)
     else:
+        given = type(gamma).__name__
         raise ConfigError(f"gamma is a {given}; expected a torch tensor or NumPy array.")
     if not _native.cumulative_product(rows, product, torch.get_num_threads()):
         raise ConfigError("gamma has values outside (0, 1] or NaN; clamp it to (0, 1] first.")

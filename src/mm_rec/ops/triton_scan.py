@@ -4,6 +4,9 @@ A program walks one batch row and a block of channels, a tile of steps at a time
 steps are combined in parallel, between tiles the state is carried in registers in float32.
 """
 
+# mypy: disallow-untyped-defs=False
+# (Triton infers the types of what it compiles, and refuses annotations.)
+
 import torch
 import triton
 import triton.language as tl

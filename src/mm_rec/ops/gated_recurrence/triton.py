@@ -1,5 +1,8 @@
 """The gated recurrence in Triton: gates and scan in one pass each way."""
 
+# mypy: disallow-untyped-defs=False
+# (Triton infers the types of what it compiles, and refuses annotations.)
+
 import torch
 import triton
 import triton.language as tl

@@ -8,6 +8,7 @@ import torch
 
 import mm_rec_scan_cpu
 from mm_rec.ops.cumulative_product import cumulative_product
+from mm_rec.ops.exact_recurrence import exact_recurrence
 from mm_rec.ops.gated_recurrence import gated_recurrence
 from mm_rec.ops.linear_recurrence import linear_recurrence
 
@@ -43,10 +44,17 @@ def _gated_inputs(batch: int, steps: int, width: int) -> list[torch.Tensor]:
     return [*sequences, torch.randn(batch, width), torch.rand(batch, steps) < 0.2]
 
 
+def _exact_inputs(batch: int, steps: int, width: int) -> list[torch.Tensor]:
+    sequences = [torch.randn(batch, steps, width) for _ in range(4)]
+    weights = [torch.randn(shape) / width**0.5 for shape in ((width, width), width, (width, width))]
+    return [*sequences, torch.randn(batch, width), *weights, torch.rand(batch, steps) < 0.2]
+
+
 OPS = [
     Op(name="cumulative_product", run=cumulative_product, make=_product_inputs),
     Op(name="linear_recurrence", run=linear_recurrence, make=_linear_inputs),
     Op(name="gated_recurrence", run=gated_recurrence, make=_gated_inputs),
+    Op(name="exact_recurrence", run=exact_recurrence, make=_exact_inputs),
 ]
 
 

@@ -20,6 +20,8 @@ KERNELS = {
     _native.linear_recurrence_backward: 8,
     _native.gated_recurrence: 9,
     _native.gated_recurrence_backward: 16,
+    _native.exact_recurrence: 13,
+    _native.exact_recurrence_backward: 18,
 }
 DTYPES = [numpy.float32, numpy.float64, numpy.int32, numpy.bool_, numpy.complex64, numpy.uint8]
 
@@ -49,6 +51,8 @@ _fitting = st.sampled_from(
         torch.zeros(2, 3, 10)[..., 5:],
         torch.zeros(2, 3, 5).bfloat16(),
         torch.zeros(2, 5),
+        torch.zeros(5, 5),
+        torch.zeros(5),
         torch.zeros(2, 3, dtype=torch.bool),
     ]
 )

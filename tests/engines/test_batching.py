@@ -60,6 +60,17 @@ def test_sorting_by_length_never_pads_more(lengths: list[int], size: int) -> Non
     assert padded["sorted"] <= padded["given"]
 
 
+@pytest.mark.parametrize(
+    ("lengths", "sizes"), [([5, 1, 1], [1, 2]), ([5, 5, 1], [2, 1]), ([9, 9, 5, 1, 1], [2, 1, 2])]
+)
+def test_the_batch_that_is_not_full_goes_where_it_saves_padding(
+    lengths: list[int], sizes: list[int]
+) -> None:
+    batches = make_batches(lengths, Batching(batch_size=2, order="sorted"))
+
+    assert [len(batch.positions) for batch in batches] == sizes
+
+
 @pytest.mark.parametrize("order", sorted(STRATEGIES))
 def test_predictions_come_in_the_callers_order(order: str) -> None:
     texts = ["ccc", "a", "bb", "eeeee", "dddd"]

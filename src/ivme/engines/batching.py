@@ -7,6 +7,7 @@ token budget), write a function and name it in STRATEGIES.
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from ivme.engines.protocol import EngineOptions, Prediction, Session, StageSeconds
 from ivme.errors import UsageError
@@ -73,8 +74,27 @@ def in_given_order(lengths: Sequence[int], batching: Batching) -> list[tuple[int
 
 
 def by_length(lengths: Sequence[int], batching: Batching) -> list[tuple[int, ...]]:
-    """Return the positions sorted by length and cut; the longest first, so that it fails early."""
-    return _cut(sorted(range(len(lengths)), key=lambda at: -lengths[at]), batching.batch_size)
+    """Return the positions sorted by length and cut; the longest first, so that it fails early.
+
+    The batch that is not full goes where it saves most padding: of all ways to fill so many
+    batches, none pads less.
+    """
+    size = batching.batch_size
+    positions = sorted(range(len(lengths)), key=lambda at: -lengths[at])
+    remainder = len(positions) % size
+    if not remainder:
+        return _cut(positions, size)
+    full = len(positions) // size
+    before = [0, *accumulate(size * lengths[positions[at * size]] for at in range(full))]
+    after = [0, *accumulate(size * lengths[positions[remainder + at * size]] for at in range(full))]
+
+    def padded_tokens(at: int) -> int:
+        return before[at] + remainder * lengths[positions[at * size]] + after[full] - after[at]
+
+    start = min(range(full + 1), key=padded_tokens) * size
+    end = start + remainder
+    rest = _cut(positions[end:], size)
+    return [*_cut(positions[:start], size), tuple(positions[start:end]), *rest]
 
 
 STRATEGIES: Mapping[str, Strategy] = {"given": in_given_order, "sorted": by_length}

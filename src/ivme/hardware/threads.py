@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from ivme.hardware.inventory import Inventory
 
 # Read once by each library when it loads; children of this process inherit them.
-OPENMP_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+LIBRARY_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "RAYON_NUM_THREADS",  # of the tokenizers library
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +55,13 @@ def default_threads(inventory: "Inventory") -> int:
 
 
 def apply_threads(settings: ThreadSettings) -> ThreadsInUse:
-    """Bind torch and the OpenMP variables to the settings; return what torch then uses.
+    """Bind torch and the libraries' variables to the settings; return what torch then uses.
 
     torch fixes `inter` at its first parallel region: where it is fixed already, the result tells.
     """
     import torch
 
-    for name in OPENMP_VARIABLES:
+    for name in LIBRARY_VARIABLES:
         os.environ[name] = str(settings.intra)
     torch.set_num_threads(settings.intra)
     if torch.get_num_interop_threads() != settings.inter:

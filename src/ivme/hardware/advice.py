@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ivme.hardware.ceilings import BUSY_SHARE, STEADY_SPREAD, Ceilings, ProductRate
 from ivme.hardware.inventory import Inventory
-from ivme.hardware.threads import OPENMP_VARIABLES
+from ivme.hardware.threads import LIBRARY_VARIABLES
 
 GIB = 1 << 30
 WORTH_SAYING = 1.25  # a ratio below this is not worth a change of library
@@ -50,7 +50,7 @@ def _times(ratio: float) -> str:
 
 def _too_many_threads(inventory: Inventory, ceilings: Ceilings) -> Advice | None:
     usable = inventory.processor.usable_cores
-    for name in OPENMP_VARIABLES:
+    for name in LIBRARY_VARIABLES:
         value = inventory.environment.get(name, "")
         if value.isdigit() and int(value) > usable:
             return Advice(

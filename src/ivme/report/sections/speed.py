@@ -19,7 +19,7 @@ from ivme.report.sections.metrics import (
     memory_charts,
     metric_charts,
 )
-from ivme.report.sections.tables import cost_table, latency_table
+from ivme.report.sections.tables import latency_table, start_table, throughput_table
 
 _MOST_CHARTS = 13  # in one section
 _MIXED_TEXTS = "Texts differ in length, so throughput is all texts over all of their time."
@@ -58,9 +58,9 @@ def cost_section(record: Record) -> Section | None:
         return None
     throughput = metric_charts(THROUGHPUT, figures, ("batch_size",))
     charts = (*throughput, *memory_charts(figures))
-    return Section(
-        title="Throughput and memory", blocks=(*_plots(charts, figures), cost_table(figures))
-    )
+    tables = [throughput_table(figures), start_table(figures)]
+    filled = [table for table in tables if len(table.columns) > 1]
+    return Section(title="Throughput and memory", blocks=(*_plots(charts, figures), *filled))
 
 
 def _plots(charts: Sequence[Chart], figures: Sequence[Figures]) -> tuple[Block, ...]:

@@ -87,10 +87,10 @@ def latency_table(figures: Sequence[Figures]) -> Table:
     )
 
 
-def cost_table(figures: Sequence[Figures]) -> Table:
-    """Return throughput, start and memory."""
+def throughput_table(figures: Sequence[Figures]) -> Table:
+    """Return throughput, and what part of the machine it takes."""
     return build_table(
-        "Throughput, start and memory",
+        "Throughput",
         [
             text_column("Configuration", (one.label for one in figures)),
             number_column("texts/s", (format_number(one.items_per_s) for one in figures)),
@@ -99,6 +99,16 @@ def cost_table(figures: Sequence[Figures]) -> Table:
             share_column("Of the ceiling", (one.ceiling_share for one in figures)),
             share_column("Processor in use", (one.processor_share for one in figures)),
             share_column("GPU in use", (one.gpu_share for one in figures)),
+        ],
+    )
+
+
+def start_table(figures: Sequence[Figures]) -> Table:
+    """Return what it takes until the first answer: time and memory."""
+    return build_table(
+        "Start and memory",
+        [
+            text_column("Configuration", (one.label for one in figures)),
             unit_column("Load", [one.load_s for one in figures], SECONDS),
             unit_column("First call", [one.first_call_s for one in figures], SECONDS),
             unit_column("Peak memory", [one.peak_memory_bytes for one in figures], BYTES),

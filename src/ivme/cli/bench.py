@@ -14,6 +14,7 @@ def bench(
     model: Annotated[
         str,
         typer.Argument(
+            metavar="MODEL",
             help='A model folder, a hub id, or a preset that needs no network: "preset:bert-tiny".'
         ),
     ],
@@ -72,8 +73,8 @@ def bench(
 ) -> None:
     """Measure a text model on this machine.
 
-    Tokenizer, load, first call, steady state and memory. Options that take lists are swept. The record that --output writes holds every raw sample;
-    `ivme report` turns it into a page.
+    Tokenizer, load, first call, steady state and memory. Options that take lists are swept. The
+    record that --output writes holds every raw sample; `ivme report` turns it into a page.
     """
     from ivme.bench.configuration import BenchConfig, TextSource
     from ivme.bench.sweep import run_bench

@@ -13,7 +13,7 @@ def compare(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL...",
+            metavar="MODEL",
             help="Two or more: folders, hub ids or presets, such as preset:bert-tiny "
             "preset:gpt2-tiny preset:t5-tiny. The others are compared with the first.",
         ),
@@ -46,7 +46,8 @@ def compare(
 ) -> None:
     """Put architectures side by side on the same texts.
 
-    What they are, cost and are good for. All models read the same texts, in turns; those that write are timed writing too.
+    What they are, cost and are good for. All models read the same texts, in turns; those that
+    write are timed writing too.
     """
     from ivme.bench.architectures import CompareConfig, run_compare
     from ivme.bench.configuration import TextSource

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MODELS = ("preset:bert-tiny", "preset:gpt2-tiny", "preset:t5-tiny")
 TEXTS = 40  # of the built-in corpus
+REPORT = "report.html"
 
 
 def demo(
@@ -23,19 +24,22 @@ def demo(
 ) -> None:
     """Take the guided tour.
 
-    This machine, one model two ways, three architectures, one report. Under three minutes on two cores. Tiny models with random weights stand in for yours: speed and
-    memory do not depend on what the weights say.
+    This machine, one model two ways, three architectures, one report. Under three minutes on two
+    cores. Tiny models with random weights stand in for yours: speed and memory do not depend on
+    what the weights say.
     """
+    from ivme.cli.handing_over import check_writable
     from ivme.measure.records import save_record
     from ivme.report.writing import write_report
 
+    check_writable(folder / REPORT)
     folder.mkdir(parents=True, exist_ok=True)
     records: dict[str, Record] = {}
     for number, (name, explain, measure) in enumerate(_stations(), start=1):
         _announce(number, explain)
         records[name] = measure()
         save_record(records[name], folder / f"{name}.json")
-    report = folder / "report.html"
+    report = folder / REPORT
     write_report(list(records.values()), report)
     _say_goodbye(report)
 

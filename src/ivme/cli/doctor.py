@@ -37,8 +37,10 @@ def doctor(
 
     The rates are measured once and kept; --refresh measures them again.
     """
+    from ivme.cli.handing_over import check_writable
     from ivme.measure.records import record_to_json, save_record
 
+    check_writable(output)
     record = examine(quick=quick, refresh=refresh, is_shown=not json)
     if output is not None:
         save_record(record, output)

@@ -1,5 +1,6 @@
 """From a measuring call to what its caller gets: progress, tables, a record, an exit status."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ def hand_over(
     """
     from ivme.measure.records import record_to_json, save_record
 
+    check_writable(output)
     record = with_progress(measure)
     if output is not None:
         save_record(record, output)
@@ -34,6 +36,25 @@ def hand_over(
     if not record.is_complete or not has_results:
         raise typer.Exit(1)
     return record
+
+
+def check_writable(output: Path | None) -> None:
+    """Raise UsageError, before any work, if no file can be written there; None: none will be."""
+    from ivme.errors import UsageError
+
+    if output is None:
+        return
+    if output.is_dir():
+        raise UsageError(f"cannot write {output}: it is a folder; name a file in it")
+    nearest = next(folder for folder in output.absolute().parents if folder.exists())
+    if not nearest.is_dir():
+        raise UsageError(
+            f"cannot write {output}: {nearest} is a file, no folder; name another place"
+        )
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"cannot write {output}: nothing may be written in {nearest}; name another place"
+        )
 
 
 def with_progress(measure: "Callable[[Listener], Record]") -> "Record":

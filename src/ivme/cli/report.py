@@ -9,7 +9,7 @@ import typer
 def report(
     records: Annotated[
         list[Path],
-        typer.Argument(metavar="RECORD...", help="Files that measuring commands wrote."),
+        typer.Argument(metavar="RECORD", help="Files that measuring commands wrote."),
     ],
     output: Annotated[
         Path,

@@ -134,7 +134,7 @@ def test_operations_of_mixed_lengths_are_those_of_each_length_counted_alone():
         ({"engines": ("nonsense",)}, UnknownEngineError, "expected one of pipeline, transformers"),
         ({"model": "preset:nonsense"}, ModelNotFoundError, "no preset .nonsense."),
         ({"devices": ("cuda:9",)}, DeviceError, "this machine has"),
-        ({"dtypes": ("float8",)}, UsageError, "expected one of 'float32'"),
+        ({"dtypes": ("float8",)}, UsageError, "expected one of float32"),
         ({"order": "random"}, UsageError, "expected one of given, sorted"),
     ],
 )

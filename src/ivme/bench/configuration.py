@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ivme.errors import UsageError
+from ivme.models.loading import DTYPES
 from ivme.models.workloads import corpus_workload, read_workload
 
 CORPUS = "corpus"  # in place of a file: the built-in corpus
@@ -67,6 +68,9 @@ class BenchConfig:
         for name in ("budget_s", "compare_budget_s"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"{name}={getattr(self, name)}; expected more than 0")
+        for dtype in self.dtypes:  # before the first of them is measured
+            if dtype not in DTYPES:
+                raise UsageError(f"dtype={dtype!r}; expected one of {', '.join(DTYPES)}")
         if self.versus in self.engines:
             raise UsageError(
                 f"--versus {self.versus} compares {self.versus} with itself; name another engine"

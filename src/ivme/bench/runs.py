@@ -14,6 +14,7 @@ from ivme.measure.meter import PerformanceMeter
 from ivme.measure.records import Measurement
 from ivme.models.loading import LoadedModel
 from ivme.models.operations import forward_flops
+from ivme.models.quiet import quiet_libraries
 
 WARMUP_CALLS = 2  # after the first call
 LEAST_CALLS = 5  # of steady state, whatever the budget: fewer say nothing about their scatter
@@ -24,8 +25,9 @@ def warm_libraries() -> None:
     """Import what loading a model imports, so that no model's memory figure counts it."""
     import importlib
 
-    for name in ("torch", "transformers.pipelines", "transformers.modeling_utils"):
-        importlib.import_module(name)
+    with quiet_libraries():
+        for name in ("torch", "transformers.pipelines", "transformers.modeling_utils"):
+            importlib.import_module(name)
 
 
 def describe_model(model: LoadedModel) -> dict[str, Any]:

@@ -12,13 +12,21 @@ struct InstructionSet {
     bool usable;
 };
 
+#ifdef MM_REC_X86
+bool has_avx512() {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
 // Best first; the portable one runs anywhere.
 const std::vector<InstructionSet>& known() {
     static const std::vector<InstructionSet> sets = {
 #ifdef MM_REC_X86
-        {"avx512", &avx512::kernels,
-         __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")},
+        // Rounds to bfloat16 in one instruction instead of eight.
+        {"avx512_bf16", &avx512_bf16::kernels,
+         has_avx512() && __builtin_cpu_supports("avx512bf16")},
+        {"avx512", &avx512::kernels, has_avx512()},
         {"avx2", &avx2::kernels, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
 #endif
         {"portable", &portable::kernels, true},

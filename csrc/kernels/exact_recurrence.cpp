@@ -1,10 +1,9 @@
 // The recurrence whose gates see the state: two products with the state at every step. Each thread
-// leads a few rows through all of time, so that the weights stream from its second-level cache and
-// every vector of them serves all its rows. Where rows are too few for the threads, a team of
-// threads shares them: each holds some channels, and they meet once a step.
+// leads a few rows through all of time on its own, so that the weights stream from its second-level
+// cache and every vector of them serves all its rows. Rows are never shared: threads that meet at
+// every step lose a time slice whenever another process holds one of their cores.
 #include <omp.h>
 
-#include "kernels/barrier.h"
 #include "kernels/blocks.h"
 #include "kernels/entry_points.h"
 #include "kernels/flush_to_zero.h"
@@ -79,47 +78,14 @@ inline void prefetch_channels(const Sequence& sequence, int64_t row, int64_t t, 
     for (int64_t c = 0; c < kChannels; c += kLine) __builtin_prefetch(from + c, 0, 2);
 }
 
-// How rows and channels are shared out. A task is a tile of rows; a team of threads does it, each
-// for its own channels.
-class Plan {
-public:
-    Plan(const Extents& extents, int64_t threads) : extents_(extents) {
-        panels_ = ceil_divide(pad(extents.channels), kPanelWidth);
-        team_ = smaller(panels_, extents.batch < threads ? threads / extents.batch : 1);
-        teams_ = threads / team_;
-        tiles_ = ceil_divide(extents.batch, kMostRows);
-        tiles_ = smaller(extents.batch, ceil_divide(tiles_, teams_) * teams_);
-    }
-
-    int team_size() const { return static_cast<int>(team_); }
-    int64_t teams() const { return teams_; }
-    int64_t tiles() const { return tiles_; }
-    int64_t first_row(int64_t tile) const { return extents_.batch * tile / tiles_; }
-    // First channel of a member of a team.
-    int64_t first_channel(int64_t member) const {
-        return smaller(pad(extents_.channels), panels_ * member / team_ * kPanelWidth);
-    }
-
-private:
-    Extents extents_;
-    int64_t panels_;
-    int64_t team_;
-    int64_t teams_;
-    int64_t tiles_;
-};
-
-// Memory of one call: packed weights, what each team shares, and a barrier for each.
+// Memory of one call: packed weights, and what each thread works in; all starts at cache lines.
 class Workspace {
 public:
-    Workspace(int64_t packed, int64_t shared, int teams)
+    Workspace(int64_t packed, int64_t scratch, int threads)
         : packed_(round_up(packed)),
-          shared_(round_up(shared)),
-          floats_(new float[packed_ + teams * shared_ + kLineChannels]),
-          barriers_(new Barrier[teams]) {}
-    ~Workspace() {
-        delete[] floats_;
-        delete[] barriers_;
-    }
+          scratch_(round_up(scratch)),
+          floats_(new float[packed_ + threads * scratch_ + kLineChannels]) {}
+    ~Workspace() { delete[] floats_; }
     Workspace(const Workspace&) = delete;
     Workspace& operator=(const Workspace&) = delete;
 
@@ -127,8 +93,7 @@ public:
         const auto address = reinterpret_cast<uintptr_t>(floats_) + kCacheLine - 1;
         return reinterpret_cast<float*>(address / kCacheLine * kCacheLine);
     }
-    float* shared(int64_t team) const { return packed() + packed_ + team * shared_; }
-    Barrier* barrier(int64_t team) const { return barriers_ + team; }
+    float* scratch(int thread) const { return packed() + packed_ + thread * scratch_; }
 
 private:
     static int64_t round_up(int64_t floats) {
@@ -136,9 +101,8 @@ private:
     }
 
     int64_t packed_;
-    int64_t shared_;
+    int64_t scratch_;
     float* floats_;
-    Barrier* barriers_;
 };
 
 inline void zero(float* values, int64_t count) {
@@ -167,17 +131,11 @@ void pack_channels(const GateWeights& weights, int64_t channels, int64_t first, 
         }
 }
 
-// What one thread does of one tile.
-struct Share {
+// Some rows, and where the thread that leads them works.
+struct Tile {
     int64_t first_row;
     int64_t rows;
-    int64_t begin;  // first channel, of a pair
-    int64_t end;    // one past the last, padded
-    float* shared;  // two buffers, each written in one step and read in the next
-    Barrier* barrier;
-    int team_size;
-
-    void meet() const { barrier->wait(team_size); }
+    float* scratch;
 };
 
 template <class T>
@@ -185,7 +143,7 @@ class Forward {
 public:
     Forward(const ExactRecurrence& call, const float* packed) : call_(call), packed_(packed) {}
 
-    static int64_t shared_floats(int64_t channels) { return 2 * kMostRows * pad(channels); }
+    static int64_t scratch_floats(int64_t channels) { return 2 * kMostRows * pad(channels); }
 
     static void pack(const GateWeights& weights, int64_t channels, int64_t first, int64_t last,
                      float* packed) {
@@ -194,41 +152,39 @@ public:
     }
 
     template <int R>
-    void run(const Share& share) const {
+    void run(const Tile& tile) const {
         const int64_t channels = call_.extents.channels;
         const int64_t padded = pad(channels);
-        float* now = share.shared;
-        float* next = share.shared + kMostRows * padded;
-        start<R>(share, now, next);
-        share.meet();
+        float* now = tile.scratch;
+        float* next = tile.scratch + kMostRows * padded;
+        start<R>(tile, now, next);
         for (int64_t t = 0; t < call_.extents.time; ++t) {
-            for (int64_t pair = share.begin; pair < share.end; pair += kPairChannels) {
+            for (int64_t pair = 0; pair < padded; pair += kPairChannels) {
                 alignas(64) float logits[R * kPanelWidth];
                 for (int r = 0; r < R; ++r)
-                    prefetch(share.first_row + r, t + 1 < call_.extents.time ? t + 1 : t, pair);
+                    prefetch(tile.first_row + r, t + 1 < call_.extents.time ? t + 1 : t, pair);
                 multiply_panel<R, kPanelVectors, false>(now, padded, packed_ + pair * 2 * padded,
                                                         padded, logits, kPanelWidth);
                 for (int r = 0; r < R; ++r)
                     for (int64_t c = 0; c < kPairChannels && pair + c < channels; c += W)
-                        step(share.first_row + r, t, {pair + c, channels - pair - c},
+                        step(tile.first_row + r, t, {pair + c, channels - pair - c},
                              logits + r * kPanelWidth + c, now + r * padded, next + r * padded);
             }
-            share.meet();
             float* const swapped = now;
             now = next;
             next = swapped;
         }
-        finish<R>(share, now);
+        finish<R>(tile, now);
     }
 
 private:
     template <int R>
-    void start(const Share& share, float* now, float* next) const {
+    void start(const Tile& tile, float* now, float* next) const {
         const int64_t channels = call_.extents.channels;
         const int64_t padded = pad(channels);
         for (int r = 0; r < R; ++r) {
-            const float* h0 = state_row(call_.h0, call_.extents, share.first_row + r);
-            for (int64_t c = share.begin; c < share.end; ++c) {
+            const float* h0 = state_row(call_.h0, call_.extents, tile.first_row + r);
+            for (int64_t c = 0; c < padded; ++c) {
                 now[r * padded + c] = h0 && c < channels ? h0[c] : 0;
                 next[r * padded + c] = 0;
             }
@@ -236,12 +192,11 @@ private:
     }
 
     template <int R>
-    void finish(const Share& share, const float* now) const {
+    void finish(const Tile& tile, const float* now) const {
         const int64_t channels = call_.extents.channels;
         for (int r = 0; r < R; ++r) {
-            float* h_last = state_row(call_.h_last, call_.extents, share.first_row + r);
-            for (int64_t c = share.begin; c < smaller(share.end, channels); ++c)
-                h_last[c] = now[r * pad(channels) + c];
+            float* h_last = state_row(call_.h_last, call_.extents, tile.first_row + r);
+            for (int64_t c = 0; c < channels; ++c) h_last[c] = now[r * pad(channels) + c];
         }
     }
 
@@ -284,8 +239,8 @@ public:
     Backward(const ExactRecurrenceBackward& call, const float* packed)
         : call_(call), packed_(packed) {}
 
-    // Gradients of both gates in two buffers, and what is carried back to the step before.
-    static int64_t shared_floats(int64_t channels) { return 5 * kMostRows * pad(channels); }
+    // Gradients of both gates, and what is carried back to the step before.
+    static int64_t scratch_floats(int64_t channels) { return 3 * kMostRows * pad(channels); }
 
     static void pack(const GateWeights& weights, int64_t channels, int64_t first, int64_t last,
                      float* packed) {
@@ -293,61 +248,52 @@ public:
     }
 
     template <int R>
-    void run(const Share& share) const {
+    void run(const Tile& tile) const {
         const int64_t channels = call_.extents.channels;
         const int64_t padded = pad(channels);
-        float* gates = share.shared;
-        float* other = gates + 2 * kMostRows * padded;
-        float* carried = other + 2 * kMostRows * padded;
-        start<R>(share, gates, other, carried);
+        float* const gates = tile.scratch;
+        float* const carried = gates + 2 * kMostRows * padded;
+        start<R>(tile, gates, carried);
         for (int64_t t = call_.extents.time - 1; t >= 0; --t) {
             for (int r = 0; r < R; ++r)
-                for (int64_t c = share.begin; c < smaller(share.end, channels); c += W)
-                    step(share.first_row + r, t, {c, channels - c}, gates + 2 * r * padded,
+                for (int64_t c = 0; c < channels; c += W)
+                    step(tile.first_row + r, t, {c, channels - c}, gates + 2 * r * padded,
                          carried + r * padded);
-            share.meet();
-            for (int64_t c = share.begin; c < share.end; c += kPanelWidth) {
-                for (int r = 0; r < R; ++r) prefetch(share.first_row + r, t > 0 ? t - 1 : 0, c);
+            for (int64_t c = 0; c < padded; c += kPanelWidth) {
+                for (int r = 0; r < R; ++r) prefetch(tile.first_row + r, t > 0 ? t - 1 : 0, c);
                 const float* panel = packed_ + c * 2 * padded;
                 const int64_t depth = 2 * padded;
-                if (share.end - c >= kPanelWidth)
+                if (padded - c >= kPanelWidth)
                     multiply_panel<R, kPanelVectors, true>(gates, depth, panel, depth, carried + c,
                                                            padded);
                 else
                     multiply_panel<R, kPairVectors, true>(gates, depth, panel, depth, carried + c,
                                                           padded);
             }
-            float* const swapped = gates;
-            gates = other;
-            other = swapped;
         }
-        finish<R>(share, carried);
-        share.meet();
+        finish<R>(tile, carried);
     }
 
 private:
     template <int R>
-    void start(const Share& share, float* gates, float* other, float* carried) const {
+    void start(const Tile& tile, float* gates, float* carried) const {
         const int64_t channels = call_.extents.channels;
         const int64_t padded = pad(channels);
         for (int r = 0; r < R; ++r) {
-            const float* last =
-                state_row(call_.h_last_gradient, call_.extents, share.first_row + r);
-            for (int64_t c = share.begin; c < share.end; ++c) {
+            const float* last = state_row(call_.h_last_gradient, call_.extents, tile.first_row + r);
+            for (int64_t c = 0; c < padded; ++c) {
                 carried[r * padded + c] = last && c < channels ? last[c] : 0;
                 gates[2 * r * padded + c] = gates[(2 * r + 1) * padded + c] = 0;
-                other[2 * r * padded + c] = other[(2 * r + 1) * padded + c] = 0;
             }
         }
     }
 
     template <int R>
-    void finish(const Share& share, const float* carried) const {
+    void finish(const Tile& tile, const float* carried) const {
         const int64_t channels = call_.extents.channels;
         for (int r = 0; r < R; ++r) {
-            float* gradient = state_row(call_.h0_gradient, call_.extents, share.first_row + r);
-            for (int64_t c = share.begin; c < smaller(share.end, channels); ++c)
-                gradient[c] = carried[r * pad(channels) + c];
+            float* gradient = state_row(call_.h0_gradient, call_.extents, tile.first_row + r);
+            for (int64_t c = 0; c < channels; ++c) gradient[c] = carried[r * pad(channels) + c];
         }
     }
 
@@ -395,39 +341,39 @@ private:
 
 // Runs a pass with its number of rows as a constant.
 template <int R, class Pass>
-inline void run_share(const Pass& pass, const Share& share) {
+inline void run_tile(const Pass& pass, const Tile& tile) {
     if constexpr (R > 1)
-        if (share.rows < R) return run_share<R - 1>(pass, share);
-    pass.template run<R>(share);
+        if (tile.rows < R) return run_tile<R - 1>(pass, tile);
+    pass.template run<R>(tile);
 }
 
-// Packs the weights, then leads every tile of rows through time.
+// Packs the weights, then leads all rows through time.
 template <class Pass, class ExactCall>
 void run(const ExactCall& call) {
-    const int64_t channels = call.extents.channels;
+    const auto [batch, steps, channels] = call.extents;
     const int64_t padded = pad(channels);
-    const int64_t products = call.extents.batch * call.extents.time * padded * padded;
-    const int threads = static_cast<int>(smaller(call.threads, 1 + products / kThreadProducts));
-    const Workspace workspace(2 * padded * padded, Pass::shared_floats(channels), threads);
+    const int64_t products = batch * steps * padded * padded;
+    const int threads =
+        static_cast<int>(smaller(smaller(call.threads, batch), 1 + products / kThreadProducts));
+    // As many tiles for each thread as for any other, where there are rows enough.
+    const int64_t rounds = ceil_divide(ceil_divide(batch, kMostRows), threads);
+    const int64_t tiles = smaller(batch, rounds * threads);
+    const Workspace workspace(2 * padded * padded, Pass::scratch_floats(channels), threads);
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
         const FlushToZero flush;
-        // OpenMP may give fewer threads than asked for.
-        const Plan plan(call.extents, omp_get_num_threads());
 #pragma omp for schedule(static)
         for (int64_t first = 0; first < padded; first += kPanelWidth)
             Pass::pack(call.weights, channels, first, smaller(padded, first + kPanelWidth),
                        workspace.packed());
-        const int64_t team = omp_get_thread_num() / plan.team_size();
-        const int64_t member = omp_get_thread_num() % plan.team_size();
         const Pass pass(call, workspace.packed());
-        // Threads that are too few for one more team have nothing to do.
-        const int64_t tiles = team < plan.teams() ? plan.tiles() : 0;
-        for (int64_t tile = team; tile < tiles; tile += plan.teams())
-            run_share<kMostRows>(
-                pass, {plan.first_row(tile), plan.first_row(tile + 1) - plan.first_row(tile),
-                       plan.first_channel(member), plan.first_channel(member + 1),
-                       workspace.shared(team), workspace.barrier(team), plan.team_size()});
+#pragma omp for schedule(static) nowait
+        for (int64_t index = 0; index < tiles; ++index) {
+            const int64_t first = batch * index / tiles;
+            const int64_t last = batch * (index + 1) / tiles;
+            run_tile<kMostRows>(pass,
+                                {first, last - first, workspace.scratch(omp_get_thread_num())});
+        }
     }
 }
 

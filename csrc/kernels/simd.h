@@ -106,6 +106,9 @@ inline Float<W> reciprocal(Float<W> value) {
 // Rounds to nearest, ties to even; a NaN stays a NaN.
 template <int W>
 inline Half<W> narrow(Float<W> value) {
+#if defined(__AVX512BF16__)
+    if constexpr (W == 16) return (Half<W>)_mm512_cvtneps_pbh((__m512)value);
+#endif
     const Bits<W> bits = (Bits<W>)value;
     const Bits<W> rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     const Bits<W> kept = value == value ? rounded : Bits<W>{} + 0x7fc0u;

@@ -33,21 +33,33 @@ def associative_scan_exponential_cpu(
         ConfigError: another type, dtype or device, a value outside (0, 1], or a gradient wanted.
     """
     if isinstance(gamma, numpy.ndarray):
-        _check_array(gamma)
-        _check_shape(gamma.shape)
-        rows = numpy.ascontiguousarray(gamma.reshape(-1, *gamma.shape[2:]))
-        product = numpy.empty_like(rows)
-    elif isinstance(gamma, torch.Tensor):
-        _check_tensor(gamma)
-        _check_shape(gamma.shape)
-        rows = gamma.detach().flatten(0, 1).contiguous()
-        product = torch.empty_like(rows)
-    else:
-        given = type(gamma).__name__
-        raise ConfigError(f"gamma is a {given}; expected a torch tensor or NumPy array.")
-    if not _native.cumulative_product(rows, product, torch.get_num_threads()):
-        raise ConfigError("gamma has values outside (0, 1] or NaN; clamp it to (0, 1] first.")
+        return _product_of_array(gamma)
+    if isinstance(gamma, torch.Tensor):
+        return _product_of_tensor(gamma)
+    raise ConfigError(f"gamma is a {type(gamma).__name__}; expected a torch tensor or NumPy array.")
+
+
+def _product_of_array(gamma: numpy.ndarray) -> numpy.ndarray:
+    _check_array(gamma)
+    _check_shape(gamma.shape)
+    rows = numpy.ascontiguousarray(gamma.reshape(-1, *gamma.shape[2:]))
+    product = numpy.empty_like(rows)
+    _check_range(_native.cumulative_product(rows, product, torch.get_num_threads()))
     return product.reshape(gamma.shape)
+
+
+def _product_of_tensor(gamma: torch.Tensor) -> torch.Tensor:
+    _check_tensor(gamma)
+    _check_shape(gamma.shape)
+    rows = gamma.detach().flatten(0, 1).contiguous()
+    product = torch.empty_like(rows)
+    _check_range(_native.cumulative_product(rows, product, torch.get_num_threads()))
+    return product.view(gamma.shape)
+
+
+def _check_range(is_in_range: bool) -> None:
+    if not is_in_range:
+        raise ConfigError("gamma has values outside (0, 1] or NaN; clamp it to (0, 1] first.")
 
 
 def _check_shape(shape: tuple[int, ...]) -> None:

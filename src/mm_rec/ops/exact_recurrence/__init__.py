@@ -98,7 +98,8 @@ def _forward(
     inputs = (gamma_logit, context_logit, mdi_logit, z)
     weights = (gate_weight, gate_bias, mdi_weight)
     module = load("exact_recurrence", implementation)
-    return module.forward(inputs, h0, weights, is_padding, keeps_gates)
+    with torch.autocast(z.device.type, enabled=False):
+        return module.forward(inputs, h0, weights, is_padding, keeps_gates)
 
 
 @_forward.register_fake
@@ -139,7 +140,10 @@ def _backward(
     inputs = (gamma_logit, context_logit, mdi_logit, z)
     weights = (gate_weight, gate_bias, mdi_weight)
     module = load("exact_recurrence", implementation)
-    return module.backward(h_gradient, h_last_gradient, inputs, h0, weights, is_padding, h, gates)
+    with torch.autocast(z.device.type, enabled=False):
+        return module.backward(
+            h_gradient, h_last_gradient, inputs, h0, weights, is_padding, h, gates
+        )
 
 
 @_backward.register_fake

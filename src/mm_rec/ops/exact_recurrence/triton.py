@@ -4,6 +4,9 @@ The state and the gradients of the gates pass from step to step through global m
 second-level cache holds: a product needs all channels of them, more than one program's registers.
 """
 
+# mypy: disallow-untyped-defs=False
+# (Triton infers the types of what it compiles, and refuses annotations.)
+
 import torch
 import triton
 import triton.language as tl
@@ -18,7 +21,7 @@ CHANNELS = 32  # of one block
 
 @triton.jit
 def _decay(gamma_logit, context_logit):
-    """Return gamma before its clamp, and 1 - gamma clamped, without losing digits near gamma = 1."""
+    """Return gamma before its clamp, and 1 - gamma clamped, all digits kept near gamma = 1."""
     # Below -36, products of exponentials would overflow.
     ex = tl.exp(-tl.maximum(gamma_logit, -36.0))
     ey = tl.exp(-tl.maximum(context_logit, -36.0))
@@ -91,12 +94,8 @@ def _forward(
                 mdi = tl.dot(state, weight, mdi, input_precision="ieee")
             is_in = is_row[:, None] & is_channel[None, :]
             is_real = _is_real(is_padding, rows, t, batch, steps, is_in, HAS_PADDING)
-            x = _load(
-                gamma_logit, rows, t, channels, batch_strides[0], time_strides[0], is_real
-            )
-            y = _load(
-                context_logit, rows, t, channels, batch_strides[1], time_strides[1], is_real
-            )
+            x = _load(gamma_logit, rows, t, channels, batch_strides[0], time_strides[0], is_real)
+            y = _load(context_logit, rows, t, channels, batch_strides[1], time_strides[1], is_real)
             m = _load(mdi_logit, rows, t, channels, batch_strides[2], time_strides[2], is_real)
             value = _load(z, rows, t, channels, batch_strides[3], time_strides[3], is_real)
             gate += tl.load(gate_bias + channels, mask=is_channel, other=0.0)[None, :]
@@ -158,12 +157,8 @@ def _backward(
             own = rows[:, None] * width + channels[None, :]
             g = tl.load(carried + own, mask=is_in, other=0.0)
             g += _load(h_gradient, rows, t, channels, steps * width, width, is_in)
-            x = _load(
-                gamma_logit, rows, t, channels, batch_strides[0], time_strides[0], is_real
-            )
-            y = _load(
-                context_logit, rows, t, channels, batch_strides[1], time_strides[1], is_real
-            )
+            x = _load(gamma_logit, rows, t, channels, batch_strides[0], time_strides[0], is_real)
+            y = _load(context_logit, rows, t, channels, batch_strides[1], time_strides[1], is_real)
             value = _load(z, rows, t, channels, batch_strides[2], time_strides[2], is_real)
             old = _load(before, rows, t, channels, steps * width, width, is_in)
             gate = _load(gates, rows, t, channels, 2 * steps * width, 2 * width, is_in)
@@ -216,7 +211,11 @@ def _backward(
 
 
 def forward(
-    inputs: Inputs, h0: Tensor | None, weights: Weights, is_padding: Tensor | None, keeps_gates: bool
+    inputs: Inputs,
+    h0: Tensor | None,
+    weights: Weights,
+    is_padding: Tensor | None,
+    keeps_gates: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return h [B, T, D] in the dtype of the inputs, the last state [B, D], and the gates.
 

@@ -178,6 +178,14 @@ class MMRecForCausalLM(MMRecPreTrainedModel, GenerationMixin):
         """Keep generate() from making a cache of keys and values: the state is the cache."""
         return False
 
+    def _expand_inputs_for_generation(self, expand_size: int = 1, **kwargs: Any) -> tuple:
+        """Repeat what the caller gave generate() for each beam; a given state too."""
+        state = kwargs.get("state")
+        if state is not None and expand_size > 1:
+            rows = torch.arange(state.batch_size, device=state.layers[0].hidden.device)
+            kwargs["state"] = state.select(rows.repeat_interleave(expand_size))
+        return super()._expand_inputs_for_generation(expand_size=expand_size, **kwargs)
+
     def forward(
         self,
         input_ids: Tensor,

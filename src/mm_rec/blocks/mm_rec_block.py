@@ -50,9 +50,9 @@ class MMRecBlock(GradientCheckpointingLayer):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None]:
         """Return the output, the four tensors of the new state, and the planning loss's sum.
 
-        x: [B, T, D]; gate_input, key, hidden, memory: a LayerState; lengths: [B] real tokens in each
-        row, which come first, and is_padding: [B, T], True behind them; both None without padding.
-        The sum is None without UBOO. Tensors come and go one by one, as checkpointing needs them.
+        x: [B, T, D]; gate_input, key, hidden, memory: a LayerState; lengths: [B] real tokens, which
+        come first in each row; is_padding: [B, T], True behind them; both None without padding. The
+        sum is None without UBOO. Tensors come and go one by one, as checkpointing needs them.
         """
         projected = self.hem(self.norm1(x))
         k, z = projected["k"], projected["z"]

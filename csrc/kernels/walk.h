@@ -13,8 +13,10 @@
 
 namespace mm_rec::MM_REC_ISA {
 
-// Steps of one tile: its rows stay in the first-level cache while the channels are walked.
-constexpr int64_t kTileSteps = 16;
+// Steps of one tile, walked for one group of channels after the other. Measured at [2, 8192, 512]
+// on Zen 5: against 16, 64 steps are 1.05 times as fast in fp32 and 1.3 times in bf16; 1 and 4
+// lose.
+constexpr int64_t kTileSteps = 64;
 // Vectors side by side: their chains of dependent operations overlap.
 constexpr int kGroup = 8;
 

@@ -15,7 +15,7 @@ def bench(
         str,
         typer.Argument(
             metavar="MODEL",
-            help='A model folder, a hub id, or a preset that needs no network: "preset:bert-tiny".'
+            help='A model folder, a hub id, or a preset that needs no network: "preset:bert-tiny".',
         ),
     ],
     engine: Annotated[

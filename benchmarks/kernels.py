@@ -302,9 +302,8 @@ def _print(results: list[Result]) -> None:
         wanted = "" if result.target is None else f"{result.target:g}"
         verdict = "" if result.target is None else "  met" if _is_met(result) else "  missed"
         quartiles = f"{result.low:.2f}-{result.high:.2f}"
-        print(
-            f"{result.figure:{width}}  {result.ratio:6.2f}  {quartiles:13}  {result.fastest:7.2f}  {wanted}{verdict}"
-        )
+        columns = f"{result.ratio:6.2f}  {quartiles:13}  {result.fastest:7.2f}  {wanted}{verdict}"
+        print(f"{result.figure:{width}}  {columns}")
 
 
 def _is_met(result: Result) -> bool:

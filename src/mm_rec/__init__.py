@@ -8,7 +8,7 @@ from typing import Any
 
 _HOMES = {
     "MMRecConfig": "mm_rec.configuration",
-    "PRESETS": "mm_rec.configuration",
+    "PRESETS": "mm_rec.presets",
     "preset_config": "mm_rec.configuration",
     "MMRecModel": "mm_rec.model",
     "MMRecForCausalLM": "mm_rec.model",

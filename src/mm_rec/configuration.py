@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from transformers.configuration_utils import PreTrainedConfig
 
 from mm_rec.errors import ConfigError
+from mm_rec.presets import PRESETS
 
 RECURRENCES = ("parallel", "exact")
 # Time constants, in tokens, of the memory banks: token, block, sequence, long-term.
@@ -145,24 +146,6 @@ class MMRecConfig(PreTrainedConfig):
             raise ConfigError(
                 f"memory_time_scales={scales!r}; expected num_memories={count} numbers above 0."
             )
-
-
-# Settings by name; parameters with the memory as given.
-PRESETS: dict[str, dict[str, Any]] = {
-    # The model of the CPU analysis: 1,960,832 parameters.
-    "mm-rec-2m": {"vocab_size": 5000, "model_dim": 128, "num_layers": 4},
-    # Characters, under 0.85 M parameters. Without memory: on short texts it costs a third of the
-    # speed and does not lower the loss.
-    "mm-rec-1m-char": {"vocab_size": 256, "model_dim": 112, "num_layers": 4, "num_memories": 0},
-    "mm-rec-10m": {"vocab_size": 8192, "model_dim": 256, "num_layers": 6},
-    "mm-rec-100m": {
-        "vocab_size": 32000,
-        "model_dim": 768,
-        "num_layers": 6,
-        "num_heads": 12,
-        "num_memories": 2,
-    },
-}
 
 
 def preset_config(name: str, **overrides: Any) -> MMRecConfig:

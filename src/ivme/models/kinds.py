@@ -39,9 +39,11 @@ OTHER_SENSES = {  # config sections and fields of models that see or hear
     "num_mel_bins": "sound",
     "feat_extract_norm": "sound",
 }
+RECURRENT_TYPES = ("mm_rec", "mamba", "mamba2", "rwkv", "xlstm", "recurrent_gemma")
 GOOD_FOR = {
     "encoder-only": "classifying, scoring and embedding whole texts: one pass reads both ways",
     "decoder-only": "writing on from a prompt: one token a pass, each from all before it",
+    "recurrent": "long texts, read and written in memory that does not grow with length",
     "encoder-decoder": "turning one text into another: translating, summarizing, rewriting",
 }
 
@@ -88,8 +90,10 @@ def refuse_other_senses(config: Mapping[str, Any], reference: str) -> None:
 
 
 def architecture_of(config: Mapping[str, Any], kind: str) -> str:
-    """Return "encoder-only", "decoder-only" or "encoder-decoder"."""
+    """Return "encoder-only", "decoder-only", "recurrent" or "encoder-decoder"."""
     model_type = config.get("model_type", "")
+    if model_type in RECURRENT_TYPES:
+        return "recurrent"
     if config.get("is_encoder_decoder"):
         return "encoder-only" if kind == "embedding" else "encoder-decoder"
     is_masked_type = model_type in _table("MODEL_FOR_MASKED_LM_MAPPING_NAMES")

@@ -6,6 +6,7 @@ comes with a model is never run.
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,7 +52,7 @@ class LoadedModel:
     reference: str  # as the caller named it
     folder: Path
     kind: str  # one of ivme.models.kinds.KINDS
-    architecture: str  # "encoder-only", "decoder-only", "encoder-decoder"
+    architecture: str  # one of ivme.models.kinds.GOOD_FOR
     model: "PreTrainedModel"  # in evaluation mode, gradients off
     tokenizer: "PreTrainedTokenizerBase"  # with a padding token
     dtype: str
@@ -107,6 +108,7 @@ def load_model(
     _check_device(device)
     folder = model_folder(reference)
     config = read_config(folder, reference)
+    _register_own_type(config)
     refuse_other_senses(config, reference)
     kind = kind or ("embedding" if _is_sentence_model(folder) else kind_of(config, reference))
     clock = clock or SystemClock()
@@ -145,6 +147,14 @@ def _check_device(device: str) -> None:
     """Raise DeviceError unless torch can run on `device` here."""
     if device != "cpu":
         choose_device(device, read_inventory(with_torch=True))
+
+
+def _register_own_type(config: Mapping[str, Any]) -> None:
+    """Make Transformers know MM-Rec, whose code is a package beside this one."""
+    if config["model_type"] == "mm_rec":
+        import mm_rec
+
+        mm_rec.register()
 
 
 def _check_arguments(dtype: str, attention: str | None, kind: str | None) -> None:

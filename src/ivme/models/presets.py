@@ -22,12 +22,14 @@ from ivme.hardware.cache import cache_folder
 from ivme.models.corpus import corpus_documents, corpus_version
 from ivme.models.quiet import quiet_libraries
 from ivme.models.tokenizers import train_tokenizer
+from mm_rec import presets as mm_rec_presets
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 PREFIX = "preset:"
 MARKER = "ivme_preset.json"  # written last: a folder without it is half made
+NO_LIMIT = 10**9  # tokens; what a model without a longest text may take
 FORMAT = 2  # raise it when the making changes and recipes do not
 
 
@@ -245,7 +247,28 @@ def _t5(name: str, summary: str, width: int, inner: int, layers: int, heads: int
     )
 
 
+def _mm_rec(name: str, summary: str) -> PresetRecipe:
+    settings = dict(mm_rec_presets.PRESETS[name])
+    return PresetRecipe(
+        name=name,
+        summary=summary,
+        model_class="MMRecForCausalLM",
+        config_class="MMRecConfig",
+        # A vocabulary of all bytes needs one more token, for the end of a text.
+        vocabulary_size=max(257, settings.pop("vocab_size")),
+        config=settings,
+        tokenizer="gpt2",
+        max_length=NO_LIMIT,
+        module="mm_rec",
+        token_ids=GPT2_TOKENS,
+    )
+
+
 for _recipe in (
+    _mm_rec("mm-rec-1m-char", "recurrent, 4 layers of 112, byte by byte"),
+    _mm_rec("mm-rec-2m", "recurrent, 4 layers of 128, one memory"),
+    _mm_rec("mm-rec-10m", "recurrent, 6 layers of 256, one memory"),
+    _mm_rec("mm-rec-100m", "recurrent, 6 layers of 768, two memories"),
     _bert("bert-base", "encoder, 12 layers of 768, two labels", 768, 12, 12),
     _bert("bert-tiny", "encoder, 2 layers of 128, two labels", 128, 2, 2),
     PresetRecipe(

@@ -284,7 +284,7 @@ def _compare(
     scale = moved[comparison.variant] / moved[comparison.baseline] if comparison.per_byte else 1.0
     baselines, samples = times[comparison.baseline], times[comparison.variant]
     ratios = [scale * before / after for before, after in zip(baselines, samples, strict=True)]
-    low, middle, high = statistics.quantiles(ratios, n=4)
+    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
     return Result(
         figure=f"{title}: {comparison.figure}",
         ratio=middle,

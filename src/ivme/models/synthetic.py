@@ -95,10 +95,10 @@ def _longest_prefix(tokenizer: "PreTrainedTokenizerBase", words: Sequence[str], 
 
 
 def _extended(tokenizer: "PreTrainedTokenizerBase", text: str, missing: int) -> str:
-    """Return the text with one more word, which brings it nearer to its number of tokens."""
+    """Return the text with one more word or letter, nearer to its number of tokens."""
     now = _count(tokenizer, text)
-    for filler in FILLERS:
-        longer = f"{text} {filler}".strip()
+    words = [f"{text} {filler}".strip() for filler in FILLERS]
+    for longer in [*words, text + "s"]:  # a letter: where every byte is a token
         if 0 < _count(tokenizer, longer) - now <= missing:
             return longer
     raise WorkloadError(

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MODELS = ("preset:bert-tiny", "preset:gpt2-tiny", "preset:t5-tiny")
 TEXTS = 40  # of the built-in corpus
+BUDGET_S = 2.0  # of calls, a configuration
+COMPARE_BUDGET_S = 10.0  # a paired comparison
 REPORT = "report.html"
 
 
@@ -39,6 +41,8 @@ def demo(
         _announce(number, explain)
         records[name] = measure()
         save_record(records[name], folder / f"{name}.json")
+        if not records[name].is_complete:  # Ctrl-C ends the tour, not one stop of it
+            raise typer.Exit(1)
     report = folder / REPORT
     write_report(list(records.values()), report)
     _say_goodbye(report)
@@ -82,8 +86,8 @@ def _bench() -> "Record":
         versus="pipeline",
         batch_sizes=(1, 8),
         texts=TextSource(file="corpus", limit=TEXTS),
-        budget_s=2.0,
-        compare_budget_s=12.0,
+        budget_s=BUDGET_S,
+        compare_budget_s=COMPARE_BUDGET_S,
     )
     command = f"ivme bench {MODELS[0]} --versus pipeline --texts corpus --limit {TEXTS}"
     return _shown(lambda listener: run_bench(config, command=command.split(), listener=listener))
@@ -96,8 +100,8 @@ def _compare() -> "Record":
     config = CompareConfig(
         models=MODELS,
         texts=TextSource(file="corpus", limit=TEXTS // 4),
-        budget_s=2.0,
-        compare_budget_s=10.0,
+        budget_s=BUDGET_S,
+        compare_budget_s=COMPARE_BUDGET_S,
     )
     command = f"ivme compare {' '.join(MODELS)} --limit {TEXTS // 4}"
     return _shown(lambda listener: run_compare(config, command=command.split(), listener=listener))

@@ -48,7 +48,7 @@ def ivme(
 def main() -> None:
     """Run the command line; errors of ours become one line and an exit status."""
     try:
-        app()
+        app(prog_name="ivme")
     except IvmeError as error:
         print(f"ivme: {error}", file=sys.stderr)
         sys.exit(error.exit_status)

@@ -1,6 +1,7 @@
 """Decoding: text token by token, each of them one fused step through all layers.
 
-Owns the way from a model to the ops in `mm_rec.ops.decode` and back; picks no tokens itself.
+Owns the walk through texts; how a model meets the ops in `mm_rec.ops.decode` is `core.fused_step`,
+how tokens are picked is `mm_rec.sampling`.
 """
 
 from collections.abc import Iterator
@@ -8,13 +9,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mm_rec.configuration import MMRecConfig
+from mm_rec.core.fused_step import decode_weights, stack_state, unstack_state
 from mm_rec.core.inputs import check_input_ids
-from mm_rec.core.state import LayerState, MMRecState, check_state
+from mm_rec.core.state import MMRecState, check_state
 from mm_rec.errors import ConfigError, ImplementationError, ShapeError
 from mm_rec.model import MMRecForCausalLM
 from mm_rec.ops import dispatch
-from mm_rec.ops.decode.weights import DecodeState, DecodeWeights
+from mm_rec.ops.decode.weights import DecodeState
 from mm_rec.sampling import Sampling, pick_tokens
 
 
@@ -126,61 +127,6 @@ class Decoder:
             )
 
 
-def decode_weights(model: MMRecForCausalLM) -> DecodeWeights:
-    """Return the weights of a model by the names that the decoding ops use; nothing is copied."""
-    config = model.config
-    return DecodeWeights(
-        embedding=model.lm_head.weight.detach(),
-        norm=model.model.norm.weight.detach(),
-        layers=tuple(_layer_weights(block, config) for block in model.model.layers),
-        num_heads=config.num_heads,
-        time_scales=tuple(config.memory_time_scales or ()),
-        norm_eps=config.norm_eps,
-        is_exact=config.recurrence == "exact",
-    )
-
-
-def _layer_weights(block: torch.nn.Module, config: MMRecConfig) -> dict[str, Tensor]:
-    """Return the weights of one block by name."""
-    own = {name: tensor.detach() for name, tensor in block.named_parameters()}
-    weights = {"norm1": own["norm1.weight"], "norm2": own["norm2.weight"]}
-    for kind in ("weight", "bias"):
-        for name, tensor in _projections(own, config, kind).items():
-            weights[f"{name}.{kind}"] = tensor
-        for name, path in _PATHS.items():
-            if f"{path}.{kind}" in own:
-                weights[f"{name}.{kind}"] = own[f"{path}.{kind}"]
-    see_input, see_state = own["recurrence.W_m.weight"].split(config.model_dim, dim=1)
-    weights |= {"mdi_input.weight": see_input, "mdi_state.weight": see_state}
-    if "memory_attention.bank_weights" in own:
-        weights["bank_weights"] = own["memory_attention.bank_weights"]
-    return weights
-
-
-# Where a block keeps what the decoding ops call by a shorter name; W_m's weight is in two halves.
-_PATHS = {
-    "gamma_down": "recurrence.W_gamma.down",
-    "gamma_up": "recurrence.W_gamma.up",
-    "context_down": "recurrence.W_context.down",
-    "context_up": "recurrence.W_context.up",
-    "input_gate": "recurrence.W_g",
-    "mdi_input": "recurrence.W_m",
-    "query": "memory_attention.W_q",
-    "output": "W_o",
-    "ffn_up": "ffn.0",
-    "ffn_down": "ffn.2",
-}
-
-
-def _projections(own: dict[str, Tensor], config: MMRecConfig, kind: str) -> dict[str, Tensor]:
-    """Return the input projections by name: rows of the fused product, or matrices of their own."""
-    widths = config.projection_widths
-    fused = own.get(f"hem.W_fused.{kind}")
-    if fused is None:
-        return {name: own[f"hem.{name}.{kind}"] for name in widths}
-    return dict(zip(widths, fused.split(list(widths.values())), strict=True))
-
-
 def choose_implementation(requested: str | None, embedding: Tensor) -> str:
     """Return the implementation to run with weights like these; never one not asked for.
 
@@ -196,16 +142,3 @@ def choose_implementation(requested: str | None, embedding: Tensor) -> str:
             "convert the model with .float(), or pass None."
         )
     return chosen
-
-
-def stack_state(state: MMRecState) -> DecodeState:
-    """Return a copy of the states of all layers, one tensor for each kind."""
-    columns = zip(*state.layers, strict=True)
-    return DecodeState(*(torch.stack(column).contiguous() for column in columns))
-
-
-def unstack_state(state: DecodeState) -> MMRecState:
-    """Return the state of each layer, as views."""
-    return MMRecState(
-        tuple(LayerState(*layer) for layer in zip(*(t.unbind() for t in state), strict=True))
-    )

@@ -15,6 +15,7 @@ from mm_rec.blocks.memory_attention import MultiMemoryAttention
 from mm_rec.blocks.mm_rec_block import MMRecBlock
 from mm_rec.configuration import MMRecConfig
 from mm_rec.core.cross_entropy import IGNORED_LABEL, linear_cross_entropy
+from mm_rec.core.fused_step import MOST_TEXTS, fused_step, usable_weights
 from mm_rec.core.initialization import initialize_linear
 from mm_rec.core.inputs import check_chunk_size, check_input_ids, check_labels, check_logits_to_keep
 from mm_rec.core.padding import packing_of
@@ -166,6 +167,8 @@ class MMRecForCausalLM(MMRecPreTrainedModel, GenerationMixin):
     """MM-Rec with a language-model head that shares the embedding's weights."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embeddings.weight"}  # noqa: RUF012
+    # Whether single tokens without gradients run as one compiled step; False: always as modules.
+    use_fused_step = True
 
     def __init__(self, config: MMRecConfig) -> None:
         super().__init__(config)
@@ -229,6 +232,13 @@ class MMRecForCausalLM(MMRecPreTrainedModel, GenerationMixin):
         targets = check_labels(labels, shift_labels, input_ids, self.config.vocab_size)
         kept = check_logits_to_keep(logits_to_keep, steps, targets is not None)
         padding = None if attention_mask is None else attention_mask[:, -steps:]
+        if targets is None and self._may_fuse(input_ids, padding, output_hidden_states):
+            weights = usable_weights(self)
+            if weights is not None:
+                stepped, state = fused_step(self, weights, input_ids[:, 0], state)
+                kept_state = state if _or_default(use_cache, self.config.use_cache) else None
+                output = MMRecCausalLMOutput(logits=stepped.unsqueeze(1), state=kept_state)
+                return output if _or_default(return_dict, True) else output.to_tuple()
         losses, planning, logits = [], [], []
         for start in range(0, steps, chunk_size):
             part = slice(start, start + chunk_size)
@@ -255,6 +265,25 @@ class MMRecForCausalLM(MMRecPreTrainedModel, GenerationMixin):
         if targets is not None:
             self._add_losses(output, losses, planning, targets, padding)
         return output if _or_default(return_dict, True) else output.to_tuple()
+
+    @property
+    @torch.no_grad()
+    def decoding_implementation(self) -> str:
+        """What computes a single token without gradients: "cpu", the fused step, or "modules"."""
+        return "modules" if not self.use_fused_step or usable_weights(self) is None else "cpu"
+
+    def _may_fuse(
+        self, input_ids: Tensor, padding: Tensor | None, output_hidden_states: bool | None
+    ) -> bool:
+        """Return whether a call is one token of a few texts and asks for no hidden states."""
+        texts, steps = input_ids.shape
+        return (
+            self.use_fused_step
+            and steps == 1
+            and texts <= MOST_TEXTS
+            and not _or_default(output_hidden_states, self.config.output_hidden_states)
+            and packing_of(padding, input_ids.shape) is None
+        )
 
     def _summed_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         return linear_cross_entropy(hidden.flatten(0, 1), self.lm_head.weight, targets.flatten())

@@ -9,8 +9,8 @@ import torch
 
 import mm_rec_scan_cpu
 from mm_rec.configuration import MMRecConfig
+from mm_rec.core.fused_step import decode_weights, stack_state
 from mm_rec.core.state import MMRecState
-from mm_rec.decoding import decode_weights, stack_state
 from mm_rec.errors import ConfigError, ImplementationError
 from mm_rec.model import MMRecForCausalLM
 from mm_rec.ops.decode import cpu, reference

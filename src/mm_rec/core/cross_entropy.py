@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from mm_rec.ops.linear import linear
 
 IGNORED_LABEL = -100
 LOGITS_PER_BLOCK = 1 << 20  # 4 MiB of fp32: they stay in the cache between the passes over them
@@ -18,50 +19,67 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tens
     """Return the sum of the cross-entropies of softmax(hidden weight^T), a scalar of fp32.
 
     hidden: [N, D]; weight: [V, D]; labels: [N] of int64; rows labeled -100 count nothing. Under
-    autocast the products run in its dtype; sums are fp32 or wider.
+    autocast the products run in its dtype; sums are fp32, or fp64 beside fp64.
     """
-    total: Tensor = _LinearCrossEntropy.apply(hidden, weight, labels)
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        hidden, weight = hidden.to(dtype), weight.to(dtype)
+    needs_gradient = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
+    total, _, _ = _loss_and_gradients(hidden, weight, labels, needs_gradient)
     return total
 
 
-class _LinearCrossEntropy(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
-        needs_gradient = any(ctx.needs_input_grad[:2])
-        dtype = _product_dtype(hidden)
-        narrow_hidden, narrow_weight = hidden.to(dtype), weight.to(dtype)
-        wide = torch.promote_types(dtype, torch.float32)
-        total = torch.zeros((), dtype=wide, device=hidden.device)
-        hidden_gradients = []
-        weight_gradient = torch.zeros_like(narrow_weight, dtype=wide) if needs_gradient else None
-        rows = max(1, LOGITS_PER_BLOCK // weight.shape[0])
-        for block, targets in zip(narrow_hidden.split(rows), labels.split(rows), strict=True):
-            loss, slope = _block_loss((block @ narrow_weight.t()).to(wide), targets)
-            total = total + loss
-            if weight_gradient is not None:
-                slope = slope.to(dtype)
-                hidden_gradients.append(slope @ narrow_weight)
-                weight_gradient += slope.t() @ block
-        if weight_gradient is not None:
-            ctx.save_for_backward(
-                torch.cat(hidden_gradients).to(hidden.dtype), weight_gradient.to(weight.dtype)
-            )
-        return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        hidden_gradient, weight_gradient = ctx.saved_tensors
-        scale = gradient.to(hidden_gradient.dtype)
-        return hidden_gradient * scale, weight_gradient * scale, None
+@torch.library.custom_op("mm_rec::linear_cross_entropy", mutates_args=())
+def _loss_and_gradients(
+    hidden: Tensor, weight: Tensor, labels: Tensor, needs_gradient: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the loss and its gradients by hidden and weight; these are empty unless needed."""
+    hidden_gradient, weight_gradient, wide = _empty_gradients(hidden, weight, needs_gradient)
+    total = torch.zeros((), dtype=wide, device=hidden.device)
+    rows = max(1, LOGITS_PER_BLOCK // weight.shape[0])
+    for start in range(0, len(hidden), rows):
+        block = slice(start, start + rows)
+        loss, slope = _block_loss(linear(hidden[block], weight).to(wide), labels[block])
+        total += loss
+        if needs_gradient:
+            slope = slope.to(hidden.dtype)
+            hidden_gradient[block] = linear(slope, weight.t())
+            weight_gradient += linear(slope.t(), hidden[block].t())
+    return total, hidden_gradient, weight_gradient
 
 
-def _product_dtype(hidden: Tensor) -> torch.dtype:
-    """Return the dtype that autocast would run a product in."""
-    device = hidden.device.type
-    if torch.is_autocast_enabled(device):
-        return torch.get_autocast_dtype(device)
-    return hidden.dtype
+@_loss_and_gradients.register_fake
+def _(
+    hidden: Tensor, weight: Tensor, labels: Tensor, needs_gradient: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    hidden_gradient, weight_gradient, wide = _empty_gradients(hidden, weight, needs_gradient)
+    return hidden.new_empty((), dtype=wide), hidden_gradient, weight_gradient
+
+
+def _empty_gradients(
+    hidden: Tensor, weight: Tensor, needs_gradient: bool
+) -> tuple[Tensor, Tensor, torch.dtype]:
+    """Return room for both gradients, zero for the weight's, and the dtype of sums."""
+    wide = torch.promote_types(hidden.dtype, torch.float32)
+    shapes = (hidden.shape, weight.shape) if needs_gradient else ((0,), (0,))
+    return hidden.new_empty(shapes[0]), weight.new_zeros(shapes[1], dtype=wide), wide
+
+
+def _save(ctx: Any, inputs: tuple, output: tuple) -> None:
+    _, hidden_gradient, weight_gradient = output
+    ctx.mark_non_differentiable(hidden_gradient, weight_gradient)
+    ctx.save_for_backward(hidden_gradient, weight_gradient)
+    ctx.weight_dtype = inputs[1].dtype
+
+
+def _scale_gradients(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor, Tensor, None, None]:
+    hidden_gradient, weight_gradient = ctx.saved_tensors
+    scaled = (weight_gradient * gradient).to(ctx.weight_dtype)
+    return hidden_gradient * gradient.to(hidden_gradient.dtype), scaled, None, None
+
+
+_loss_and_gradients.register_autograd(_scale_gradients, setup_context=_save)
 
 
 def _block_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mm_rec.configuration import MMRecConfig
 from mm_rec.core.initialization import PRIORITY_LOGIT, starts_with
+from mm_rec.core.linear import Linear
 
 FUSED = "W_fused"
 _INITIAL_BIAS = {"p": PRIORITY_LOGIT}
@@ -24,11 +25,11 @@ class InputProjections(nn.Module):
         self.use_hem = config.use_hem
         biases = {name: [_INITIAL_BIAS.get(name, 0.0)] * n for name, n in self.widths.items()}
         if self.use_hem:
-            fused = nn.Linear(config.model_dim, sum(self.widths.values()))
+            fused = Linear(config.model_dim, sum(self.widths.values()))
             self.W_fused = starts_with(fused, bias=list(chain(*biases.values())))
         else:
             for name, width in self.widths.items():
-                linear = nn.Linear(config.model_dim, width)
+                linear = Linear(config.model_dim, width)
                 self.add_module(name, starts_with(linear, bias=biases[name]))
 
     def forward(self, u: Tensor) -> dict[str, Tensor]:

@@ -4,12 +4,14 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear
+from torch.nn.functional import gelu
 
 from mm_rec.configuration import MMRecConfig
 from mm_rec.core.initialization import GATE_LOGIT, decay_biases, starts_with
+from mm_rec.core.linear import Linear
 from mm_rec.ops.exact_recurrence import exact_recurrence
 from mm_rec.ops.gated_recurrence import gated_recurrence
+from mm_rec.ops.linear import linear
 
 
 class DecayLogit(nn.Module):
@@ -17,8 +19,8 @@ class DecayLogit(nn.Module):
 
     def __init__(self, model_dim: int, inner_dim: int, bias: list[float]) -> None:
         super().__init__()
-        self.down = nn.Linear(model_dim, inner_dim)
-        self.up = starts_with(nn.Linear(inner_dim, model_dim), bias=bias)
+        self.down = Linear(model_dim, inner_dim)
+        self.up = starts_with(Linear(inner_dim, model_dim), bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logit [B, T, D]."""
@@ -36,8 +38,8 @@ class ShortTermRecurrence(nn.Module):
         inner = cast(int, config.inner_dim)
         self.W_gamma = DecayLogit(width, inner, gamma_bias)
         self.W_context = DecayLogit(width, inner, context_bias)
-        self.W_g = starts_with(nn.Linear(width, width), bias=[GATE_LOGIT] * width)
-        self.W_m = starts_with(nn.Linear(2 * width, width), bias=[GATE_LOGIT] * width)
+        self.W_g = starts_with(Linear(width, width), bias=[GATE_LOGIT] * width)
+        self.W_m = starts_with(Linear(2 * width, width), bias=[GATE_LOGIT] * width)
 
     def forward(
         self, z: Tensor, k: Tensor, gate_input: Tensor, hidden: Tensor, is_padding: Tensor | None

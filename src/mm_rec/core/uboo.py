@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from mm_rec.configuration import MMRecConfig
+from mm_rec.core.linear import Linear
 
 
 class PlanningLoss(nn.Module):
@@ -16,8 +17,8 @@ class PlanningLoss(nn.Module):
     def __init__(self, config: MMRecConfig) -> None:
         super().__init__()
         width = config.model_dim
-        self.W_target = nn.Linear(width, width)
-        self.W_error = nn.Linear(width, width).requires_grad_(False)
+        self.W_target = Linear(width, width)
+        self.W_error = Linear(width, width).requires_grad_(False)
 
     def planning_error(self, previous: Tensor, hidden: Tensor) -> Tensor:
         """Return LN(W_target h[t-1]) - stopgrad(LN(W_error h[t])), [B, T, D]."""

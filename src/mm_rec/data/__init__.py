@@ -1,0 +1,1 @@
+"""Text, tokens, one memory-mapped token file, batches; knows nothing of the model."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mm_rec.configuration import MMRecConfig
+from mm_rec.core.projections import FUSED
 from mm_rec.core.state import LayerState, MMRecState, check_state
 from mm_rec.ops.decode.weights import DecodeState, DecodeWeights
 
@@ -154,10 +155,10 @@ def _layer_weights(own: dict[str, Tensor], config: MMRecConfig) -> dict[str, Ten
 def _projections(own: dict[str, Tensor], config: MMRecConfig, kind: str) -> dict[str, Tensor]:
     """Return the input projections by name: rows of the fused product, or matrices of their own."""
     widths = config.projection_widths
-    if not config.use_hem:
+    fused = own.get(f"hem.{FUSED}.{kind}")
+    if fused is None:
         return {name: own[f"hem.{name}.{kind}"] for name in widths}
-    parts = own[f"hem.W_fused.{kind}"].split(list(widths.values()))
-    return dict(zip(widths, parts, strict=True))
+    return dict(zip(widths, fused.split(list(widths.values())), strict=True))
 
 
 def _under(prefix: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from ivme.hardware.products.product import (
     float_operands,
     integer_operands,
 )
+from ivme.hardware.signal_stack import kept_signal_stack
 from ivme.hardware.threads import ThreadSettings, openvino_config
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def default_precision() -> str:
     """Return the precision that OpenVINO runs fp32 models in when nobody says one."""
     from openvino import Core
 
-    compiled = Core().compile_model(_model("fp32", 16)[0], "CPU")
+    with kept_signal_stack():
+        compiled = Core().compile_model(_model("fp32", 16)[0], "CPU")
     hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     return PRECISIONS.get(hint, hint)
 
@@ -54,7 +56,8 @@ def _prepare(precision: str, size: int, threads: int) -> PreparedProduct:
     model, left = _model(precision, size)
     hint = "bf16" if precision == "bf16" else "f32"
     config = openvino_config(ThreadSettings(intra=threads)) | {"INFERENCE_PRECISION_HINT": hint}
-    compiled = Core().compile_model(model, "CPU", config)
+    with kept_signal_stack():
+        compiled = Core().compile_model(model, "CPU", config)
     ran_in = _precision_used(compiled)
     if ran_in != precision:
         raise RefusedError(f"OpenVINO ran it in {ran_in}: no fast {precision} on this processor")

@@ -94,6 +94,8 @@ class _Sweep:
         if model is None:
             return
         sessions = self._prepare(model)
+        if not sessions:  # every engine refused, and each refusal is kept
+            return
         lengths = self.config.token_counts if self.texts is None else (None,)
         for tokens, batch_size in product(lengths, self.config.batch_sizes):
             label = self._label(model, batch_size, tokens)

@@ -1,0 +1,43 @@
+import subprocess
+import sys
+
+import pytest
+
+import ivme as package
+
+COMMANDS = ("doctor", "bench", "compare", "report", "demo")
+HEAVY = ("torch", "transformers", "numpy", "matplotlib", "rich", "psutil", "tokenizers")
+
+
+def test_help_lists_the_commands_and_brings_no_heavy_library():
+    code = (
+        "import sys; sys.argv = ['ivme', '--help']\n"
+        "from ivme.cli.main import main\n"
+        "try: main()\n"
+        f"finally: print('brought:', sorted(set({HEAVY!r}) & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "brought: []"
+    listed = [line.split()[0] for line in result.stdout.splitlines() if line.startswith("  ")]
+    assert [name for name in listed if name in COMMANDS] == list(COMMANDS)
+
+
+def test_the_version_is_that_of_the_package(ivme):
+    outcome = ivme("--version")
+    assert (outcome.status, outcome.stdout) == (0, f"ivme {package.__version__}\n")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_in_80_columns(ivme, command):
+    outcome = ivme(command, "--help")
+    assert outcome.status == 0
+    assert outcome.stdout.startswith(f"Usage: ivme {command}")
+    assert max(map(len, outcome.stdout.splitlines())) <= 80
+
+
+def test_a_command_that_is_not_there_is_wrong_use(ivme):
+    outcome = ivme("brench")
+    assert outcome.status == 2
+    assert "No such command 'brench'" in outcome.stderr
+    assert outcome.stdout == ""

@@ -85,7 +85,8 @@ def _gradients(ctx, gradient):  # type: ignore[no-untyped-def]
     needs_x, needs_weight, needs_bias = ctx.needs_input_grad
     return (
         _forward(gradient, weight.t(), None) if needs_x else None,
-        _forward(gradient.t(), x.t(), None) if needs_weight else None,
+        # A strided x (a slice of a wider product) transposed would fall to oneDNN's slow reference.
+        _forward(gradient.t(), x.contiguous().t(), None) if needs_weight else None,
         gradient.sum(0) if ctx.has_bias and needs_bias else None,
     )
 

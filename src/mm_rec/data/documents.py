@@ -6,7 +6,6 @@ counted; what cannot be read is an error that names the file and the line.
 """
 
 import hashlib
-import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,9 +15,7 @@ from typing import Protocol
 from mm_rec.data.text_formats import READERS, ReadingCounts
 from mm_rec.errors import DataError
 
-PIECE_CHARACTERS = 1 << 20
-
-logger = logging.getLogger(__name__)
+PIECE_CHARACTERS = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)

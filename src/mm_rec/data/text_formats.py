@@ -15,7 +15,7 @@ from mm_rec.errors import DataError
 
 BLOCK_BYTES = 1 << 20
 MOST_LINE_BYTES = 64 << 20  # of a line or row that must be in memory whole
-MOST_REPLACED_SHARE = 0.1  # of the first block's characters; beyond it the file is no UTF-8
+MOST_FOREIGN_SHARE = 0.1  # of the first block's characters; beyond it the file is no UTF-8
 REPLACEMENT = "\ufffd"
 
 
@@ -82,7 +82,7 @@ def _decode_blocks(file: BinaryIO, path: Path, counts: ReadingCounts) -> Iterato
     while block := file.read(BLOCK_BYTES):
         text, pending = _decode(pending + block, counts, is_last=False)
         if is_first:
-            _check_encoding(text, path, counts)
+            _check_encoding(text, path)
             text, is_first = text.removeprefix("\ufeff"), False
         yield text
     if pending:
@@ -101,7 +101,7 @@ def _lines(file: BinaryIO, path: Path, counts: ReadingCounts) -> Iterator[str]:
             )
         text, _ = _decode(line, counts, is_last=True)
         if number == 1:
-            _check_encoding(text, path, counts)
+            _check_encoding(text, path)
             text = text.removeprefix("\ufeff")
         yield text
 
@@ -117,10 +117,9 @@ def _decode(data: bytes, counts: ReadingCounts, *, is_last: bool) -> tuple[str, 
     return text, data[used:]
 
 
-def _check_encoding(text: str, path: Path, counts: ReadingCounts) -> None:
-    """Refuse a file whose first block is mostly not UTF-8."""
-    replaced = text.count(REPLACEMENT)
-    if replaced > MOST_REPLACED_SHARE * len(text) or "\0\0\0\0" in text:
+def _check_encoding(text: str, path: Path) -> None:
+    """Refuse a file whose first block is not UTF-8; in UTF-16 many bytes are zero."""
+    if text.count(REPLACEMENT) + text.count("\0") > MOST_FOREIGN_SHARE * len(text):
         raise DataError(f"{path} is not UTF-8 text; convert it, or take it out of the data.")
 
 

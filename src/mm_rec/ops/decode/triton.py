@@ -4,6 +4,9 @@ The products stay with the library's; what they leave to many small operations, 
 every bank, is one pass over the memory.
 """
 
+# mypy: disallow-untyped-defs=False
+# (Triton infers the types of what it compiles, and refuses annotations.)
+
 import torch
 import triton
 import triton.language as tl

@@ -18,7 +18,7 @@ from ivme.hardware.threads import default_threads
 from ivme.models.corpus import corpus_documents
 from ivme.report.wording import comparison_sentence
 
-TEXTS = list(corpus_documents()[:8])
+TEXTS, TOKENS = list(corpus_documents()[:8]), 64  # longer texts are cut
 
 
 def show(title, variants):
@@ -33,7 +33,7 @@ def main(reference="preset:bert-tiny"):
 
     def runner(threads=cores, **where):
         session = get_engine("transformers").prepare(
-            load_model(reference, **where), EngineOptions(threads=threads)
+            load_model(reference, **where), EngineOptions(threads=threads, max_length=TOKENS)
         )
         return lambda texts=TEXTS: session.predict(texts)
 
@@ -48,7 +48,8 @@ def main(reference="preset:bert-tiny"):
 
     model = load_model(reference)
     network = model.model.requires_grad_(True)  # as after training
-    batch = model.tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")
+    limits = {"padding": True, "truncation": True, "max_length": TOKENS}
+    batch = model.tokenizer(TEXTS, **limits, return_tensors="pt")
     without = torch.inference_mode()(lambda: network(**batch))
     show("gradients", {"with gradients": lambda: network(**batch), "inference mode": without})
 

@@ -18,6 +18,7 @@ from mm_rec.core.cross_entropy import IGNORED_LABEL, linear_cross_entropy
 from mm_rec.core.fused_step import MOST_TEXTS, fused_step, usable_weights
 from mm_rec.core.initialization import initialize_linear
 from mm_rec.core.inputs import check_chunk_size, check_input_ids, check_labels, check_logits_to_keep
+from mm_rec.core.linear import Linear
 from mm_rec.core.padding import packing_of
 from mm_rec.core.projections import set_hem
 from mm_rec.core.state import LayerState, MMRecState, check_state
@@ -173,7 +174,7 @@ class MMRecForCausalLM(MMRecPreTrainedModel, GenerationMixin):
     def __init__(self, config: MMRecConfig) -> None:
         super().__init__(config)
         self.model = MMRecModel(config)
-        self.lm_head = nn.Linear(config.model_dim, config.vocab_size, bias=False)
+        self.lm_head = Linear(config.model_dim, config.vocab_size, bias=False)
         self.post_init()
 
     @classmethod

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import rms_norm
 
 from mm_rec.configuration import MMRecConfig
+from mm_rec.core.linear import Linear
 from mm_rec.core.memory import read_memory, write_keys
 
 
@@ -18,7 +19,7 @@ class MultiMemoryAttention(nn.Module):
         super().__init__()
         self.num_heads = config.num_heads
         self.time_scales = list(config.memory_time_scales or [])
-        self.W_q = nn.Linear(config.model_dim, config.model_dim)
+        self.W_q = Linear(config.model_dim, config.model_dim)
         banks = config.num_memories
         self.bank_weights = (
             nn.Parameter(torch.empty(banks, config.num_heads)) if banks > 1 else None

@@ -10,6 +10,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from mm_rec.blocks.memory_attention import MultiMemoryAttention
 from mm_rec.configuration import MMRecConfig
 from mm_rec.core.initialization import starts_with
+from mm_rec.core.linear import Linear
 from mm_rec.core.projections import InputProjections
 from mm_rec.core.recurrence import ShortTermRecurrence, last_before, shift
 from mm_rec.core.uboo import PlanningLoss
@@ -27,12 +28,12 @@ class MMRecBlock(GradientCheckpointingLayer):
         self.hem = InputProjections(config)
         self.recurrence = ShortTermRecurrence(config)
         self.memory_attention = MultiMemoryAttention(config) if config.num_memories else None
-        self.W_o = starts_with(nn.Linear(width, width), scale=small)
+        self.W_o = starts_with(Linear(width, width), scale=small)
         self.norm2 = nn.RMSNorm(width, eps=config.norm_eps)
         self.ffn = nn.Sequential(
-            nn.Linear(width, ffn_dim),
+            Linear(width, ffn_dim),
             nn.GELU(),
-            starts_with(nn.Linear(ffn_dim, width), scale=small),
+            starts_with(Linear(ffn_dim, width), scale=small),
         )
         self.dropout = nn.Dropout(config.dropout)
         self.is_exact = config.recurrence == "exact"

@@ -1,1 +1,1 @@
-"""Programs, each run as `python -m mm_rec.scripts.NAME`; the only part that may use ivme."""
+"""Programs to run with `python -m mm_rec.scripts.NAME`; each answers --help."""

@@ -1,0 +1,259 @@
+"""Train MM-Rec from raw text: `python -m mm_rec.scripts.pretrain --data_dir FOLDER`.
+
+Prepares tokenizer and tokens once, trains, saves checkpoints that can be resumed and that are
+Transformers model folders, and ends with the validation loss.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mm_rec.errors import ConfigError
+from mm_rec.scripts.arguments import FAILED, OneLineParser, add_flags, end_with_status
+from mm_rec.training.configuration import TrainingConfig, resolve
+
+if TYPE_CHECKING:
+    from mm_rec.data.token_file import TokenFiles
+    from mm_rec.data.tokenizers import Tokenizer
+    from mm_rec.training.checkpoint import Checkpoint
+    from mm_rec.training.distributed import Place
+    from mm_rec.training.reports import Listener, Summary
+    from mm_rec.training.stopping import StopRequest
+
+# What a resumed run cannot change: weights, order of the data and steps would not fit.
+FIXED = (
+    "model_name", "tokenizer", "vocab_size", "batch_size", "seq_len",
+    "gradient_accumulation_steps", "seed", "use_hem", "use_uboo", "use_qat",
+)  # fmt: skip
+Say = Callable[[str], None]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train as the arguments say; return the exit status."""
+    parser = OneLineParser(prog="pretrain", description=__doc__)
+    add_flags(parser, TrainingConfig)
+    given = vars(parser.parse_args(arguments))
+    config = TrainingConfig(**given)  # refuses what is wrong before anything heavy is loaded
+    from mm_rec.training.stopping import StopRequest
+
+    with StopRequest() as stop:
+        from mm_rec.scripts.quiet import import_quietly
+
+        import_quietly("mm_rec.training.trainer", "mm_rec.core.quantization")
+        from mm_rec.training.distributed import join, leave
+
+        place = join(config.parallel, config.device)
+        try:
+            return _run(given, place, stop)
+        finally:
+            leave()
+
+
+def _run(given: dict[str, Any], place: "Place", stop: "StopRequest") -> int:
+    say: Say = _say if place.is_first else (lambda text: None)
+    _log_warnings(say)
+    config, checkpoint = _settings(given, place, say)
+    lock = _lock(config, checkpoint, place)
+    try:
+        summary = _train(config, checkpoint, place, stop, say)
+    finally:
+        if lock is not None:
+            lock.release()
+    import signal
+
+    return FAILED if stop.signal is signal.SIGINT and not summary.is_complete else 0
+
+
+def _settings(
+    given: dict[str, Any], place: "Place", say: Say
+) -> "tuple[TrainingConfig, Checkpoint | None]":
+    """Return the settings, and what to go on from: a resumed run keeps its own settings."""
+    from mm_rec.training.checkpoint import load_newest
+
+    if given.get("resume_from") is None:
+        return resolve(TrainingConfig(**given)), None
+    source = Path(given["resume_from"])
+    if not source.is_dir():
+        raise ConfigError(f"--resume_from {source}: there is no such folder; name a run's folder.")
+    checkpoint = load_newest(source, say)
+    names = {field.name for field in dataclasses.fields(TrainingConfig)}
+    own = {name: value for name, value in checkpoint.state["settings"].items() if name in names}
+    own["checkpoint_dir"] = str(checkpoint.folder.parent)
+    for name in FIXED:
+        if name in given and given[name] != own[name]:
+            raise ConfigError(
+                f"--{name} {given[name]}: the run in {source} has {own[name]}; resume it with "
+                "that, or start anew without --resume_from."
+            )
+    # The number of processes may differ from before, and where the data lie.
+    here = {"parallel": None, "resume_from": None}
+    return resolve(TrainingConfig(**{**own, **here, **given})), checkpoint
+
+
+def _lock(config: TrainingConfig, checkpoint: "Checkpoint | None", place: "Place") -> Any:
+    """Take the run's folder for this run alone, and clear away what killed runs left there."""
+    if not place.is_first:
+        return None
+    from mm_rec.training.checkpoint import list_checkpoints, step_of
+    from mm_rec.training.files import remove_drafts, remove_folder
+    from mm_rec.training.run_lock import RunLock
+
+    folder = Path(config.checkpoint_dir or "")
+    lock = RunLock(folder)
+    present = list_checkpoints(folder)
+    if checkpoint is None or checkpoint.folder.parent.resolve() != folder.resolve():
+        if present:
+            raise ConfigError(
+                f"{folder} holds a run, up to {present[0].name}; go on with --resume_from "
+                f"{folder}, or name another folder with --checkpoint_dir."
+            )
+        return lock
+    from mm_rec.training.files import find_damage
+
+    for later in [one for one in present if step_of(one) > step_of(checkpoint.folder)]:
+        if find_damage(later) is None:
+            raise ConfigError(
+                f"{folder} holds {later.name}, later than {checkpoint.folder.name}; resume from "
+                f"{folder}, or branch off with another --checkpoint_dir."
+            )
+        remove_folder(later)
+    remove_drafts(folder)
+    return lock
+
+
+def _train(
+    config: TrainingConfig,
+    checkpoint: "Checkpoint | None",
+    place: "Place",
+    stop: "StopRequest",
+    say: Say,
+) -> "Summary":
+    from mm_rec.data.batches import BatchSource, PrefetchingSource, evaluation_batches
+    from mm_rec.scripts.training_model import build_model, make_text_writer
+    from mm_rec.training.trainer import Trainer
+
+    tokenizer, files = _prepare(config, checkpoint, place, stop, say)
+    model = build_model(config, tokenizer)
+    parameters = sum(one.numel() for one in model.parameters())
+    say(f"model: {config.model_name}, {parameters:,} parameters, on {place.device}")
+    assert config.batch_size is not None
+    assert config.seq_len is not None
+    sizes = (config.batch_size, config.seq_len)
+    source: Any = BatchSource(files.train, *sizes, config.seed, place.rank, place.world_size)
+    if config.num_workers:
+        source = PrefetchingSource(source, config.num_workers)
+    with _listening(config, parameters, place) as listener:
+        trainer = Trainer(
+            config,
+            model,
+            batches=source,
+            validation=lambda: (
+                evaluation_batches(files.validation, *sizes),
+                files.validation.bytes_per_token,
+            ),
+            write_tokenizer=tokenizer.save,
+            write_text=make_text_writer(tokenizer, config) if config.sample_interval else None,
+            place=place,
+            listener=listener,
+            stop=stop,
+            checkpoint=checkpoint,
+            facts={"training_tokens": len(files.train), "processes": place.world_size},
+        )
+        summary = trainer.run()
+    if place.is_first:
+        from mm_rec.scripts.training_display import print_summary
+
+        print_summary(summary)
+    return summary
+
+
+def _prepare(
+    config: TrainingConfig,
+    checkpoint: "Checkpoint | None",
+    place: "Place",
+    stop: "StopRequest",
+    say: Say,
+) -> "tuple[Tokenizer, TokenFiles]":
+    """Return tokenizer and tokens; the first process makes them while the others wait."""
+    from mm_rec.data.tokenizers import load_tokenizer
+    from mm_rec.scripts.preparation import documents_of, prepare_tokenizer, prepare_tokens
+    from mm_rec.training.distributed import from_first
+
+    def obey(done: int, total: int) -> None:
+        if stop.is_made:
+            say(f"stopped after {done / total:.0%} of the text; the next start goes on from there")
+            raise SystemExit(0)
+
+    documents = documents_of(config)
+    for turn in (True, False):  # the first process, then the others
+        if place.is_first is turn:
+            tokenizer = (
+                prepare_tokenizer(config, documents)
+                if checkpoint is None
+                else load_tokenizer(checkpoint.folder)
+            )
+            files = prepare_tokens(config, documents, tokenizer, obey)
+        from_first(None, place)
+    say(
+        f"data: {len(files.train):,} tokens to train on, {len(files.validation):,} held out "
+        f"({files.split.rule}), vocabulary {tokenizer.vocab_size:,}"
+    )
+    if checkpoint is not None and checkpoint.state["facts"]["training_tokens"] != len(files.train):
+        say("the data are not those that the run began with: it goes on, but not as it would have.")
+    return tokenizer, files
+
+
+@contextlib.contextmanager
+def _listening(config: TrainingConfig, parameters: int, place: "Place") -> "Iterator[Listener]":
+    """Give what listens to the run: logs and display, in the first process."""
+    from mm_rec.training.reports import Listener, Listeners
+
+    if not place.is_first:
+        yield Listener()
+        return
+    from mm_rec.scripts.training_display import TrainingDisplay
+    from mm_rec.training.logs import JsonLinesLog, TensorBoardLog
+
+    folder = Path(config.checkpoint_dir or "")
+    listeners: list[Listener] = [JsonLinesLog(folder, config.log_interval)]
+    if config.use_tensorboard:
+        listeners.append(TensorBoardLog(folder, config.log_interval))
+    with TrainingDisplay(parameters, _product_rate(config, place)) as display:
+        yield Listeners([*listeners, display])
+
+
+def _product_rate(config: TrainingConfig, place: "Place") -> float | None:
+    """Return the rate of matrix products that was measured on this machine, or None."""
+    from ivme.hardware.ceilings_cache import load_ceilings
+    from ivme.hardware.inventory import read_inventory
+
+    ceilings = load_ceilings(read_inventory(with_torch=place.device.type != "cpu"))
+    if ceilings is None:
+        _say("the machine's own rate is not known: `ivme doctor` measures it, once")
+        return None
+    best = ceilings.best_product("bf16" if config.use_amp else "fp32", place.device.type)
+    return None if best is None else best.operations_per_s
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _log_warnings(say: Say) -> None:
+    """Show what the package logs as warnings, one line each."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            say(record.getMessage())
+
+    logger = logging.getLogger("mm_rec")
+    logger.handlers[:] = [Handler(level=logging.WARNING)]
+    logger.propagate = False
+
+
+if __name__ == "__main__":
+    end_with_status(main, "pretrain")

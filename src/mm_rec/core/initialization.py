@@ -14,7 +14,7 @@ from transformers import initialization as init
 SHORTEST_TIME_CONSTANT = 1.5
 LONGEST_TIME_CONSTANT = 1000.0
 GATE_LOGIT = 2.0  # both gates of the short-term state start mostly open
-PRIORITY_LOGIT = -4.0  # little is written at first, so the memory's output starts small
+PRIORITY_LOGIT = -2.0  # little is written at first, so the memory's output starts small
 CONTEXT_SHARE = 0.1  # of what a channel forgets at first, the part that the context decides
 
 

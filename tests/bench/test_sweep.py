@@ -4,6 +4,7 @@ from ivme.bench import runs, sweep
 from ivme.bench.configuration import BenchConfig, TextSource
 from ivme.bench.listening import Listener
 from ivme.bench.sweep import run_bench
+from ivme.engines import transformers_engine
 from ivme.errors import DeviceError, ModelNotFoundError, UnknownEngineError, UsageError
 from ivme.measure.memory_guard import memory_guard
 
@@ -96,6 +97,19 @@ def test_running_out_of_memory_is_a_result_and_the_sweep_goes_on(monkeypatch):
     large, small = record.measurements
     assert large.failure.startswith("out of memory: ")
     assert small.failure is None
+
+
+def test_an_operation_that_is_not_there_is_a_result_and_the_sweep_goes_on(monkeypatch):
+    real = transformers_engine.TransformersSession.predict
+
+    def predict(session, texts, stages=None):
+        if len(texts) == 2:
+            raise NotImplementedError("no kernel for 'Half'")
+        return real(session, texts, stages)
+
+    monkeypatch.setattr(transformers_engine.TransformersSession, "predict", predict)
+    failures = [one.failure for one in run_bench(quick(token_counts=(8,))).measurements]
+    assert failures == [None, "NotImplementedError: no kernel for 'Half'"]
 
 
 def test_an_interrupt_keeps_what_was_measured():

@@ -55,7 +55,7 @@ def test_too_few_blocks_carry_no_verdict():
     assert blocks_needed(3) == 7
     found = judge(blocks_of(0.5, count=5), "old", "new")
     assert found.verdict == "undecided"
-    assert found.notes == ("5 blocks are too few for a verdict, 6 are needed: raise the budget",)
+    assert found.notes == ("too few blocks for a verdict, 5 of 6 needed: raise the budget",)
 
 
 def test_more_looks_make_the_interval_wider():

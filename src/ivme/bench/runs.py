@@ -7,6 +7,7 @@ from typing import Any
 from ivme.bench.cases import Case
 from ivme.bench.place import Place
 from ivme.engines.protocol import Session, StageSeconds
+from ivme.errors import UsageError
 from ivme.measure.clock import Clock
 from ivme.measure.memory import resident_bytes
 from ivme.measure.memory_guard import is_out_of_memory, memory_guard
@@ -80,7 +81,8 @@ def measure_case(
 ) -> Measurement:
     """Return the measurement of a session that runs a case's batches in turn.
 
-    Running out of memory is a result: the measurement says so, and keeps the samples until then.
+    Running out of memory, or an operation that is not there, is a result: the measurement says so
+    and keeps the samples until then.
     Calls go on until the budget is spent and every batch has run equally often.
     """
     ceiling, ceiling_path = place.ceiling(model.dtype, model.device)
@@ -102,10 +104,10 @@ def measure_case(
             _run_rounds(
                 meter, lambda: session.predict(next(batches), stages), case, plan.budget_s, clock
             )
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        failure = f"out of memory: {first_line(error)}"
+    except UsageError:
+        raise
+    except Exception as error:  # libraries fail in their own ways; the sweep goes on
+        failure = _why(error)
     _add_stages(meter, stages)
     if failure is None:
         _add_tokenizer(meter, model, case, clock)
@@ -146,6 +148,12 @@ def failed(label: str, configuration: dict[str, Any], reason: str) -> Measuremen
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, or its type where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _why(error: Exception) -> str:
+    if is_out_of_memory(error):
+        return f"out of memory: {first_line(error)}"
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _run_rounds(

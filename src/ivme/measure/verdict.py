@@ -103,8 +103,8 @@ def judge(
             remarks.append(_unclean(baseline, control_interval))
     if len(blocks) < blocks_needed(looks):
         remarks.append(
-            f"{len(blocks)} blocks are too few for a verdict, {blocks_needed(looks)} are needed: "
-            "raise the budget"
+            f"too few blocks for a verdict, {len(blocks)} of {blocks_needed(looks)} needed: raise "
+            "the budget"
         )
     is_trusted = control_is_clean is not False and len(blocks) >= blocks_needed(looks)
     names = [baseline, variant, *([CONTROL] if has_control else [])]

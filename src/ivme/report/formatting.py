@@ -11,6 +11,7 @@ from dataclasses import dataclass
 MISSING = "–"  # noqa: RUF001 - the dash that tables use for no figure
 _DIGITS_WITHOUT_INTERVAL = 3
 _MOST_DIGITS = 4
+_MOST_RATIO_DECIMALS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +102,14 @@ def format_rate(rate: float | None, unit: str, interval: tuple[float, float] | N
 
 
 def format_ratio(ratio: float | None, interval: tuple[float, float] | None = None) -> str:
-    """Return a ratio, as in "1.08"."""
+    """Return a ratio, as in "1.08"; digits go on until a ratio that is not 1 does not look it."""
+    if ratio is None or not math.isfinite(ratio):
+        return MISSING
     half = (interval[1] - interval[0]) / 2 if interval else None
-    return format_number(ratio, half)
+    decimals = max(_decimals(ratio, half), _decimals(ratio, None))
+    while round(ratio, decimals) == 1 != ratio and decimals < _MOST_RATIO_DECIMALS:
+        decimals += 1
+    return f"{ratio:,.{decimals}f}"
 
 
 def format_percent(fraction: float | None) -> str:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -24,9 +25,15 @@ FORMAT = "mm_rec.session"
 FORMAT_VERSION = "1"
 
 
-def save_session(path: str | os.PathLike, state: MMRecState, model: PreTrainedModel) -> None:
+def save_session(
+    path: str | os.PathLike,
+    state: MMRecState,
+    model: PreTrainedModel,
+    notes: Mapping[str, str] | None = None,
+) -> None:
     """Write the state of a model to a file, whole or not at all.
 
+    notes: kept beside it, for `read_notes`; such as a token that was written but not read yet.
     Raises ShapeError if the state is not one of this model's.
     """
     check_state(state, model.config, state.batch_size)
@@ -39,6 +46,7 @@ def save_session(path: str | os.PathLike, state: MMRecState, model: PreTrainedMo
         "version": FORMAT_VERSION,
         "model": model_digest(model),
         "tensors": _digest(tensors),
+        "notes": json.dumps(dict(notes or {})),
     }
     target = Path(path)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
@@ -75,6 +83,13 @@ def load_session(path: str | os.PathLike, model: PreTrainedModel) -> MMRecState:
     state = MMRecState(tuple(LayerState(*layer) for layer in layers)).to(model.device)
     check_state(state, model.config, state.batch_size)
     return state
+
+
+def read_notes(path: str | os.PathLike) -> dict[str, str]:
+    """Return the notes that `save_session` kept; load the session first, which checks the file."""
+    _, metadata = _read(Path(path))
+    notes: dict[str, str] = json.loads(metadata.get("notes", "{}"))
+    return notes
 
 
 def model_digest(model: PreTrainedModel) -> str:

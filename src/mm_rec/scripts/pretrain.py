@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from mm_rec.training.distributed import Place
     from mm_rec.training.reports import Listener, Summary
     from mm_rec.training.stopping import StopRequest
+    from mm_rec.training.trainer import Trainer
 
 # What a resumed run cannot change: weights, order of the data and steps would not fit.
 FIXED = (
     "model_name", "tokenizer", "vocab_size", "batch_size", "seq_len",
     "gradient_accumulation_steps", "seed", "use_hem", "use_uboo", "use_qat",
 )  # fmt: skip
+INT8_FOLDER = "int8"
 Say = Callable[[str], None]
 
 
@@ -41,9 +43,10 @@ def main(arguments: Sequence[str]) -> int:
     from mm_rec.training.stopping import StopRequest
 
     with StopRequest() as stop:
-        from mm_rec.scripts.quiet import import_quietly
+        from ivme.models.quiet import quiet_libraries
 
-        import_quietly("mm_rec.training.trainer", "mm_rec.core.quantization")
+        with quiet_libraries():
+            import mm_rec.training.trainer  # noqa: F401
         from mm_rec.training.distributed import join, leave
 
         place = join(config.parallel, config.device)
@@ -164,11 +167,40 @@ def _train(
             facts={"training_tokens": len(files.train), "processes": place.world_size},
         )
         summary = trainer.run()
+        exported = _export(config, trainer, summary, tokenizer)
     if place.is_first:
-        from mm_rec.scripts.training_display import print_summary
+        from mm_rec.scripts.training_display import print_rows, print_summary
 
+        print_rows(exported)
         print_summary(summary)
     return summary
+
+
+def _export(
+    config: TrainingConfig, trainer: "Trainer", summary: "Summary", tokenizer: "Tokenizer"
+) -> list[tuple[str, str]]:
+    """Write the int8 model of a run that trained for it; return what to tell about it."""
+    if not config.use_qat or not summary.is_complete:
+        return []
+    from mm_rec.core.quantization import convert, export_int8
+    from mm_rec.training.checkpoint import WEIGHTS_FILE
+    from mm_rec.training.model_folder import plain_copy
+
+    plain = plain_copy(trainer.model)
+    before, after = trainer.evaluate(plain), trainer.evaluate(convert(plain))
+    if not trainer.place.is_first:
+        return []
+    folder = summary.checkpoint.parent / INT8_FOLDER
+    exported = export_int8(plain, folder)
+    tokenizer.save(folder)
+    full_bytes = (summary.checkpoint / WEIGHTS_FILE).stat().st_size
+    share = exported.stat().st_size / full_bytes
+    return [
+        ("int8 model", str(folder)),
+        ("size", f"{exported.stat().st_size:,} bytes, {share:.1%} of fp32"),
+        ("perplexity, fp32", f"{before.perplexity:.3f}"),
+        ("perplexity, int8", f"{after.perplexity:.3f}"),
+    ]
 
 
 def _prepare(
@@ -179,6 +211,7 @@ def _prepare(
     say: Say,
 ) -> "tuple[Tokenizer, TokenFiles]":
     """Return tokenizer and tokens; the first process makes them while the others wait."""
+    from ivme.models.quiet import quiet_libraries
     from mm_rec.data.tokenizers import load_tokenizer
     from mm_rec.scripts.preparation import documents_of, prepare_tokenizer, prepare_tokens
     from mm_rec.training.distributed import from_first
@@ -191,11 +224,12 @@ def _prepare(
     documents = documents_of(config)
     for turn in (True, False):  # the first process, then the others
         if place.is_first is turn:
-            tokenizer = (
-                prepare_tokenizer(config, documents)
-                if checkpoint is None
-                else load_tokenizer(checkpoint.folder)
-            )
+            with quiet_libraries():
+                tokenizer = (
+                    prepare_tokenizer(config, documents)
+                    if checkpoint is None
+                    else load_tokenizer(checkpoint.folder)
+                )
             files = prepare_tokens(config, documents, tokenizer, obey)
         from_first(None, place)
     say(

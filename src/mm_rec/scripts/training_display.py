@@ -152,7 +152,7 @@ def evaluation_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 def print_rows(rows: list[tuple[str, str]], output: Any = None) -> None:
     """Print names and values in two columns."""
-    width = max(len(name) for name, _ in rows)
+    width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
         print(f"{name:<{width}}  {value}", file=output or sys.stdout)
 

@@ -48,7 +48,7 @@ def join(parallel: str | None, device: str) -> Place:
         )
     if parallel is None and world_size > 1:
         raise ConfigError(f"{world_size} processes without --parallel; expected ddp or fsdp.")
-    chosen = _choose_device(device, int(os.environ.get("LOCAL_RANK", "0")), parallel)
+    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")) if parallel else None)
     if parallel is None:
         return Place(device=chosen)
     if not dist.is_initialized():
@@ -64,7 +64,12 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-def _choose_device(requested: str, local_rank: int, parallel: str | None) -> torch.device:
+def choose_device(requested: str, local_rank: int | None = None) -> torch.device:
+    """Return the device to run on: "auto" is a GPU if there is one.
+
+    local_rank: takes the GPU of that number, one for each process. Raises ConfigError if the
+    device is not there.
+    """
     if requested == "auto":
         requested = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -75,7 +80,7 @@ def _choose_device(requested: str, local_rank: int, parallel: str | None) -> tor
         return device
     if device.type != "cuda" or not torch.cuda.is_available():
         raise ConfigError(f"--device {requested}: it is not on this machine; expected cpu.")
-    if parallel is not None:
+    if local_rank is not None:
         device = torch.device("cuda", local_rank)
     if (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"--device {device}: expected one of {torch.cuda.device_count()} GPUs.")
@@ -103,8 +108,9 @@ def gradients_stay(shared: nn.Module, is_last: bool) -> AbstractContextManager[N
     """Return a context in which gradients only add up here; for the last pass, they are sent."""
     if isinstance(shared, nn.parallel.DistributedDataParallel):
         return contextlib.nullcontext() if is_last else shared.no_sync()
-    if hasattr(shared, "set_requires_gradient_sync"):
-        shared.set_requires_gradient_sync(is_last)
+    synchronize: Any = getattr(shared, "set_requires_gradient_sync", None)
+    if synchronize is not None:
+        synchronize(is_last)
     return contextlib.nullcontext()
 
 

@@ -9,19 +9,37 @@ from transformers import GenerationConfig
 
 from mm_rec.configuration import MMRecConfig
 from mm_rec.errors import CheckpointError
+from mm_rec.model import MMRecForCausalLM
 from mm_rec.training.distributed import whole
 
 WEIGHTS_FILE = "model.safetensors"
 TIED = "lm_head.weight"  # the embedding's weights, stored once
+PREPARED = "parametrizations."  # in the names of weights that are trained for int8
+ORIGINAL = ".original"
 
 
 def whole_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Return all weights by name, whole and on the CPU; every process must call it."""
-    return {
-        name: whole(tensor).detach().cpu()
+    """Return all weights by name, whole and on the CPU; every process must call it.
+
+    A model prepared for int8 gives those that are trained, under the names of a plain model.
+    """
+    weights = {
+        name.replace(PREPARED, "").removesuffix(ORIGINAL): whole(tensor).detach().cpu()
         for name, tensor in model.state_dict().items()
-        if name != TIED
     }
+    del weights[TIED]
+    return weights
+
+
+def plain_copy(model: nn.Module) -> MMRecForCausalLM:
+    """Return the model whole, on the CPU, as if nothing had been done to it.
+
+    Every process must call it.
+    """
+    config: MMRecConfig = model.config  # type: ignore[assignment]
+    copied = MMRecForCausalLM(config)
+    load_weights(copied, whole_weights(model))
+    return copied.eval()
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mm_rec.core.quantization import prepare_qat
 from mm_rec.data.batches import Batches
 from mm_rec.errors import TrainingError
 from mm_rec.model import MMRecForCausalLM
@@ -22,7 +23,7 @@ from mm_rec.training.configuration import TrainingConfig
 from mm_rec.training.distributed import Place, quiet_views, share_model, summed
 from mm_rec.training.evaluation import evaluate_model
 from mm_rec.training.gradients import Batch, accumulate_gradients
-from mm_rec.training.model_folder import load_weights, whole_weights, write_model_folder
+from mm_rec.training.model_folder import load_weights, plain_copy, whole_weights, write_model_folder
 from mm_rec.training.optimization import Optimization, Update, precision_of
 from mm_rec.training.reports import Evaluation, Listener, StepReport, Summary
 from mm_rec.training.stopping import StopRequest
@@ -76,6 +77,8 @@ class Trainer:
         self._elapsed_before_s = 0.0
         if checkpoint is not None:
             load_weights(model, checkpoint.weights)
+        if config.use_qat:
+            prepare_qat(model)
         self._shared = self._share()
         self.optimization = Optimization(model, config, place)
         self._precision = precision_of(config, place)
@@ -123,11 +126,18 @@ class Trainer:
         self._listener.ended(summary)
         return summary
 
-    def evaluate(self) -> Evaluation:
-        """Return how well the model predicts the whole validation text, in fp32."""
+    def evaluate(self, model: nn.Module | None = None) -> Evaluation:
+        """Return how well the model, or another one, predicts the whole validation text, in fp32.
+
+        Every process must call it.
+        """
         batches, bytes_per_token = self._validation()
         return evaluate_model(
-            self.model, batches, bytes_per_token, self.place, chunk_size=self.config.chunk_size
+            self.model if model is None else model.to(self.place.device),
+            batches,
+            bytes_per_token,
+            self.place,
+            chunk_size=self.config.chunk_size,
         )
 
     @property
@@ -139,15 +149,13 @@ class Trainer:
         self.model.to(self.place.device)  # type: ignore[arg-type]
         self.model.train()
         if self.config.use_gradient_checkpointing:
-            self.model.gradient_checkpointing_enable(
-                gradient_checkpointing_kwargs={"use_reentrant": False}
-            )
+            self.model.activation_checkpointing_enable({"use_reentrant": False})
         compiled = self.config.use_compile
         if self.place.parallel == "fsdp":  # its hooks belong inside what is compiled
             shared = share_model(self.model, self.place)
-            return torch.compile(shared) if compiled else shared  # type: ignore[return-value]
+            return torch.compile(shared) if compiled else shared
         # The model itself stays as it is: evaluation and samples have shapes of their own.
-        return share_model(torch.compile(self.model) if compiled else self.model, self.place)  # type: ignore[arg-type]
+        return share_model(torch.compile(self.model) if compiled else self.model, self.place)
 
     def _one_step(self) -> None:
         """Make one step and tell about it."""
@@ -247,12 +255,9 @@ class Trainer:
     def _sample(self) -> None:
         if self._write_text is None:
             return
-        model = self.model
-        if self.place.parallel == "fsdp":  # no process has it whole
-            weights = whole_weights(self.model)
-            if self.place.is_first:
-                model = MMRecForCausalLM(self.model.config)
-                load_weights(model, weights)
+        # No process has a spread model whole, and one trained for int8 has weights in disguise.
+        is_plain = self.place.parallel != "fsdp" and not self.config.use_qat
+        model = self.model if is_plain else plain_copy(self.model)
         if self.place.is_first:
             self._listener.sampled(self.step, self._write_text(model, self.step))
 

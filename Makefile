@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# Two workers: the suite is bound by processor time, and more than that only adds memory.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope
+# Two workers with a thread each: threads of one that wait spinning would starve the other.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadscope
 SOURCES := src tests examples benchmarks
 
 .DEFAULT_GOAL := help

@@ -13,7 +13,7 @@ import copy
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -214,15 +214,14 @@ def _export_config(config: MMRecConfig) -> MMRecConfig:
 
 def _write_whole(target: Path, write: Callable[[Path], Any]) -> None:
     """Let `write` fill a file that replaces `target` once it is on the disk."""
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-    os.close(handle)
+    temporary = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
     try:
-        write(Path(temporary))
-        with open(temporary, "rb") as written:
+        write(temporary)
+        with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        os.replace(temporary, target)
+        temporary.replace(target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

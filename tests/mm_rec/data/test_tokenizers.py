@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer, BertTokenizer
+from transformers import AutoTokenizer, BertTokenizer, ByT5Tokenizer
 
 from mm_rec.data.tokenizers import KINDS, load_tokenizer, train_tokenizer
 from mm_rec.errors import ConfigError
@@ -100,3 +100,12 @@ def test_what_cannot_be_is_refused(tmp_path):
         load_tokenizer(tmp_path / "missing")
     with pytest.raises(ConfigError, match="no tokenizer could be loaded from"):
         load_tokenizer(tmp_path)
+
+
+def test_tokenizers_written_in_python_work_too(tmp_path):
+    ByT5Tokenizer().save_pretrained(tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
+    ids = tokenizer.encode("the </s> cat")
+    assert tokenizer.end_id not in ids
+    assert tokenizer.decode(ids) == "the </s> cat"
+    assert load_tokenizer(tmp_path).fingerprint == tokenizer.fingerprint

@@ -91,6 +91,8 @@ class TokenWriter:
     def __init__(self, path: Path, dtype: np.dtype, tokens: int = 0, text_bytes: int = 0) -> None:
         """Open the file, and cut it behind its first `tokens` tokens, which must be there."""
         self.path, self.dtype, self.tokens, self.text_bytes = path, dtype, tokens, text_bytes
+        if not tokens:
+            path.unlink(missing_ok=True)  # who still has the former file mapped keeps it
         self._file = path.open("r+b" if tokens else "wb")
         size = tokens * dtype.itemsize
         if os.fstat(self._file.fileno()).st_size < size:

@@ -131,6 +131,12 @@ def test_other_inputs_are_prepared_anew(byte_tokenizer, write_jsonl, tmp_path, p
     assert everything(again.train).tolist() != former
 
 
+def test_who_reads_the_former_files_goes_on_reading_them(byte_tokenizer, tmp_path, prepared):
+    former = prepared.train.tokens(0, 100).tolist()
+    prepare(["other text " * 10], byte_tokenizer, tmp_path / "tokens")
+    assert prepared.train.tokens(0, 100).tolist() == former
+
+
 def test_progress_ends_with_everything(byte_tokenizer, tmp_path):
     seen = []
     prepare(DOCUMENTS, byte_tokenizer, tmp_path, on_progress=lambda *now: seen.append(now))

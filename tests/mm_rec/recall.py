@@ -46,3 +46,29 @@ def accuracy(model, ids, labels, forgets=False):
     labels = labels[:, SAID_BEFORE:]
     asked = labels != -100
     return (said[asked] == labels[asked]).float().mean().item()
+
+
+def held_out(seed, count, length, **settings):
+    """Return texts with a query for every pair, [count, length]; training never sees them."""
+    generator = torch.Generator().manual_seed(10**6 + seed)
+    return make_texts(generator, count, length, queries=PAIRS, **settings)
+
+
+def train(model, batch, target, texts, most_steps, rate):
+    """Train on batches until the accuracy on `texts` is above `target`; return the steps taken.
+
+    Score the model on other texts: these decided when to stop.
+    """
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
+    )
+    for step in range(1, most_steps + 1):
+        optimizer.param_groups[0]["lr"] = rate * min(1, step / 30) * max(0.1, 1 - step / 1000)
+        ids, labels = batch()
+        model(ids, shift_labels=labels).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        if step % 25 == 0 and accuracy(model, *texts) > target:
+            return step
+    return most_steps

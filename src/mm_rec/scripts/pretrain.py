@@ -57,17 +57,17 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(given: dict[str, Any], place: "Place", stop: "StopRequest") -> int:
-    say: Say = _say if place.is_first else (lambda text: None)
-    _log_warnings(say)
-    config, checkpoint = _settings(given, place, say)
-    lock = _lock(config, checkpoint, place)
-    try:
-        summary = _train(config, checkpoint, place, stop, say)
-    finally:
-        if lock is not None:
-            lock.release()
     import signal
 
+    say: Say = _say if place.is_first else (lambda text: None)
+    with _shown_warnings(say):
+        config, checkpoint = _settings(given, place, say)
+        lock = _lock(config, checkpoint, place)
+        try:
+            summary = _train(config, checkpoint, place, stop, say)
+        finally:
+            if lock is not None:
+                lock.release()
     return FAILED if stop.signal is signal.SIGINT and not summary.is_complete else 0
 
 
@@ -253,11 +253,14 @@ def _listening(config: TrainingConfig, parameters: int, place: "Place") -> "Iter
     from mm_rec.training.logs import JsonLinesLog, TensorBoardLog
 
     folder = Path(config.checkpoint_dir or "")
-    listeners: list[Listener] = [JsonLinesLog(folder, config.log_interval)]
-    if config.use_tensorboard:
-        listeners.append(TensorBoardLog(folder, config.log_interval))
-    with TrainingDisplay(parameters, _product_rate(config, place)) as display:
-        yield Listeners([*listeners, display])
+    with contextlib.ExitStack() as after:
+        log = JsonLinesLog(folder, config.log_interval)
+        listeners: list[Listener] = [after.enter_context(contextlib.closing(log))]
+        if config.use_tensorboard:
+            board = TensorBoardLog(folder, config.log_interval)
+            listeners.append(after.enter_context(contextlib.closing(board)))
+        display = TrainingDisplay(parameters, _product_rate(config, place))
+        yield Listeners([*listeners, after.enter_context(display)])
 
 
 def _product_rate(config: TrainingConfig, place: "Place") -> float | None:
@@ -277,16 +280,20 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _log_warnings(say: Say) -> None:
+@contextlib.contextmanager
+def _shown_warnings(say: Say) -> "Iterator[None]":
     """Show what the package logs as warnings, one line each."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             say(record.getMessage())
 
-    logger = logging.getLogger("mm_rec")
-    logger.handlers[:] = [Handler(level=logging.WARNING)]
-    logger.propagate = False
+    logger, handler = logging.getLogger("mm_rec"), Handler(level=logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 if __name__ == "__main__":

@@ -53,10 +53,13 @@ class JsonLinesLog(Listener):
         self._write("note", text=text)
 
     def ended(self, summary: Summary) -> None:
-        """Write the summary, and close the file."""
+        """Write the summary."""
         evaluation = None if summary.evaluation is None else _figures(summary.evaluation)
         facts = {**asdict(summary), "checkpoint": summary.checkpoint.name, "evaluation": evaluation}
         self._write("ended", **facts)
+
+    def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
     def _write(self, event: str, **facts: Any) -> None:
@@ -112,9 +115,10 @@ class TensorBoardLog(Listener):
         """Keep the text."""
         self._writer.add_text("sample", text, step)
 
-    def ended(self, summary: Summary) -> None:
+    def close(self) -> None:
         """Close the log."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
 def read_log(run_folder: Path, event: str) -> list[dict[str, Any]]:

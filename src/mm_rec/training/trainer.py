@@ -146,16 +146,15 @@ class Trainer:
 
     def _share(self) -> nn.Module:
         """Move the model to its device, and return what to call in training."""
-        self.model.to(self.place.device)  # type: ignore[arg-type]
+        self.model.to(self.place.device)
         self.model.train()
         if self.config.use_gradient_checkpointing:
             self.model.activation_checkpointing_enable({"use_reentrant": False})
-        compiled = self.config.use_compile
+        compiled: Callable[[Any], Any] = torch.compile if self.config.use_compile else _as_it_is
         if self.place.parallel == "fsdp":  # its hooks belong inside what is compiled
-            shared = share_model(self.model, self.place)
-            return torch.compile(shared) if compiled else shared
+            return compiled(share_model(self.model, self.place))
         # The model itself stays as it is: evaluation and samples have shapes of their own.
-        return share_model(torch.compile(self.model) if compiled else self.model, self.place)
+        return share_model(compiled(self.model), self.place)
 
     def _one_step(self) -> None:
         """Make one step and tell about it."""
@@ -294,6 +293,10 @@ class Trainer:
 def seed_step(seed: int, step: int, rank: int) -> None:
     """Make all that a step draws follow from these three, so that a resumed run draws the same."""
     torch.manual_seed(((seed * 1_000_003 + step) * 8191 + rank) % (1 << 63))
+
+
+def _as_it_is(model: nn.Module) -> nn.Module:
+    return model
 
 
 def _is_due(step: int, interval: int) -> bool:

@@ -1,0 +1,44 @@
+"""Runs every benchmark, one after the other, and keeps what each prints and writes.
+
+    python benchmarks/run_all.py [--folder out/benchmarks] [--only NAME ...]
+
+The machine should do nothing else meanwhile. A benchmark whose correctness gate is red, or that
+fails, is named at the end, and the exit status is 1.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+WITH_RECORD = ("kernels", "exact_recurrence", "decoding", "training_step")  # take --output
+
+
+def main() -> int:
+    names = sorted(path.stem for path in HERE.glob("*.py") if path.stem != Path(__file__).stem)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=Path("out/benchmarks"))
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    failed = [name for name in arguments.only if not run(name, arguments.folder)]
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def run(name: str, folder: Path) -> bool:
+    """Return whether the benchmark ended well; its output goes to the terminal and to a file."""
+    command = [sys.executable, str(HERE / f"{name}.py")]
+    if name in WITH_RECORD:
+        command += ["--output", str(folder / f"{name}.json")]
+    print(f"\n== {name}", flush=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    print(done.stdout, end="", flush=True)
+    (folder / f"{name}.txt").write_text(done.stdout, encoding="utf-8")
+    return done.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -101,12 +101,25 @@ def _lock(config: TrainingConfig, checkpoint: "Checkpoint | None", place: "Place
     """Take the run's folder for this run alone, and clear away what killed runs left there."""
     if not place.is_first:
         return None
-    from mm_rec.training.checkpoint import list_checkpoints, step_of
-    from mm_rec.training.files import remove_drafts, remove_folder
+    from mm_rec.training.files import remove_drafts
     from mm_rec.training.run_lock import RunLock
 
     folder = Path(config.checkpoint_dir or "")
     lock = RunLock(folder)
+    try:
+        _check_run(folder, checkpoint)
+    except ConfigError:
+        lock.release()
+        raise
+    remove_drafts(folder)
+    return lock
+
+
+def _check_run(folder: Path, checkpoint: "Checkpoint | None") -> None:
+    """Refuse a folder whose checkpoints would mix with this run's; remove damaged later ones."""
+    from mm_rec.training.checkpoint import list_checkpoints, step_of
+    from mm_rec.training.files import find_damage, remove_folder
+
     present = list_checkpoints(folder)
     if checkpoint is None or checkpoint.folder.parent.resolve() != folder.resolve():
         if present:
@@ -114,18 +127,15 @@ def _lock(config: TrainingConfig, checkpoint: "Checkpoint | None", place: "Place
                 f"{folder} holds a run, up to {present[0].name}; go on with --resume_from "
                 f"{folder}, or name another folder with --checkpoint_dir."
             )
-        return lock
-    from mm_rec.training.files import find_damage
-
-    for later in [one for one in present if step_of(one) > step_of(checkpoint.folder)]:
-        if find_damage(later) is None:
+        return
+    later = [one for one in present if step_of(one) > step_of(checkpoint.folder)]
+    for one in later:
+        if find_damage(one) is None:
             raise ConfigError(
-                f"{folder} holds {later.name}, later than {checkpoint.folder.name}; resume from "
+                f"{folder} holds {one.name}, later than {checkpoint.folder.name}; resume from "
                 f"{folder}, or branch off with another --checkpoint_dir."
             )
-        remove_folder(later)
-    remove_drafts(folder)
-    return lock
+        remove_folder(one)
 
 
 def _train(

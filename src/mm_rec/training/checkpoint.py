@@ -123,12 +123,16 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             f"{folder} was written in {content.get('format')} {content.get('version')}; "
             f"expected {FORMAT} {FORMAT_VERSION}."
         )
-    tensors = load_file(folder / TENSORS_FILE)
     return Checkpoint(
         folder=folder,
-        weights=load_file(folder / WEIGHTS_FILE),
-        state=_put_tensors(content["state"], tensors),
+        weights=_read_tensors(folder / WEIGHTS_FILE),
+        state=_put_tensors(content["state"], _read_tensors(folder / TENSORS_FILE)),
     )
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file in memory of their own: a mapped file may be cut or removed."""
+    return {name: tensor.clone() for name, tensor in load_file(path).items()}
 
 
 def _candidates(source: Path) -> list[Path]:

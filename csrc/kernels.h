@@ -120,6 +120,15 @@ struct ExactRecurrenceBackward : GatedRecurrenceBackward {
 
 struct DecodeStep;  // decode_step.h
 
+struct RmsNorm;  // row_kernels.h, as all below
+struct RmsNormBackward;
+struct GatedNorm;
+struct GatedNormBackward;
+struct BiasGelu;
+struct BiasGeluBackward;
+struct ColumnSum;
+struct CrossEntropy;
+
 // The entry points of one instruction set.
 struct Kernels {
     // Returns whether every gamma lies in (0, 1].
@@ -132,6 +141,14 @@ struct Kernels {
     void (*exact_recurrence)(const ExactRecurrence&);
     void (*exact_recurrence_backward)(const ExactRecurrenceBackward&);
     void (*decode_step)(const DecodeStep&);
+    void (*rms_norm)(const RmsNorm&);
+    void (*rms_norm_backward)(const RmsNormBackward&);
+    void (*gated_norm)(const GatedNorm&);
+    void (*gated_norm_backward)(const GatedNormBackward&);
+    void (*bias_gelu)(const BiasGelu&);
+    void (*bias_gelu_backward)(const BiasGeluBackward&);
+    void (*column_sum)(const ColumnSum&);
+    void (*cross_entropy)(const CrossEntropy&);
 };
 
 namespace portable {

@@ -14,5 +14,13 @@ void gated_recurrence_backward(const GatedRecurrenceBackward& call);
 void exact_recurrence(const ExactRecurrence& call);
 void exact_recurrence_backward(const ExactRecurrenceBackward& call);
 void decode_step(const DecodeStep& step);
+void rms_norm(const RmsNorm& call);
+void rms_norm_backward(const RmsNormBackward& call);
+void gated_norm(const GatedNorm& call);
+void gated_norm_backward(const GatedNormBackward& call);
+void bias_gelu(const BiasGelu& call);
+void bias_gelu_backward(const BiasGeluBackward& call);
+void column_sum(const ColumnSum& call);
+void cross_entropy(const CrossEntropy& call);
 
 }  // namespace mm_rec::MM_REC_ISA

@@ -19,6 +19,7 @@ from mm_rec.core.fused_step import MOST_TEXTS, fused_step, usable_weights
 from mm_rec.core.initialization import initialize_linear
 from mm_rec.core.inputs import check_chunk_size, check_input_ids, check_labels, check_logits_to_keep
 from mm_rec.core.linear import Linear
+from mm_rec.core.norm import RMSNorm
 from mm_rec.core.padding import packing_of
 from mm_rec.core.projections import set_hem
 from mm_rec.core.state import LayerState, MMRecState, check_state
@@ -104,7 +105,7 @@ class MMRecModel(MMRecPreTrainedModel):
         self.embeddings = nn.Embedding(config.vocab_size, config.model_dim)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(MMRecBlock(config) for _ in range(config.num_layers))
-        self.norm = nn.RMSNorm(config.model_dim, eps=config.norm_eps)
+        self.norm = RMSNorm(config.model_dim, eps=config.norm_eps)
         self.gradient_checkpointing = False
         self.post_init()
 

@@ -4,16 +4,17 @@ import math
 from typing import cast
 
 from torch import Tensor, nn
-from torch.nn.functional import rms_norm, silu
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mm_rec.blocks.memory_attention import MultiMemoryAttention
 from mm_rec.configuration import MMRecConfig
 from mm_rec.core.initialization import starts_with
-from mm_rec.core.linear import Linear
+from mm_rec.core.linear import FeedForward, Linear
+from mm_rec.core.norm import RMSNorm
 from mm_rec.core.projections import InputProjections
 from mm_rec.core.recurrence import ShortTermRecurrence, last_before, shift
 from mm_rec.core.uboo import PlanningLoss
+from mm_rec.ops.gated_norm import gated_norm
 
 
 class MMRecBlock(GradientCheckpointingLayer):
@@ -24,13 +25,13 @@ class MMRecBlock(GradientCheckpointingLayer):
         width, ffn_dim = config.model_dim, cast(int, config.ffn_dim)
         # What the block adds at first is small enough for the sum over layers to keep its scale.
         small = 1 / math.sqrt(2 * config.num_layers)
-        self.norm1 = nn.RMSNorm(width, eps=config.norm_eps)
+        self.norm1 = RMSNorm(width, eps=config.norm_eps)
         self.hem = InputProjections(config)
         self.recurrence = ShortTermRecurrence(config)
         self.memory_attention = MultiMemoryAttention(config) if config.num_memories else None
         self.W_o = starts_with(Linear(width, width), scale=small)
-        self.norm2 = nn.RMSNorm(width, eps=config.norm_eps)
-        self.ffn = nn.Sequential(
+        self.norm2 = RMSNorm(width, eps=config.norm_eps)
+        self.ffn = FeedForward(
             Linear(width, ffn_dim),
             nn.GELU(),
             starts_with(Linear(ffn_dim, width), scale=small),
@@ -58,11 +59,10 @@ class MMRecBlock(GradientCheckpointingLayer):
         projected = self.hem(self.norm1(x))
         k, z = projected["k"], projected["z"]
         h, last_hidden = self.recurrence(z, k, gate_input, hidden, is_padding)
-        mixed = h
+        context = None
         if self.memory_attention is not None:
             context, memory = self.memory_attention(h, projected, key, memory, lengths)
-            mixed = h + context
-        mixed = rms_norm(mixed, (mixed.shape[-1],), eps=self.norm1.eps) * silu(projected["e"])
+        mixed = gated_norm(h, context, projected["e"], self.norm1.eps)
         y = x + self.dropout(self.W_o(mixed))
         out = y + self.dropout(self.ffn(self.norm2(y)))
         last_gate_input = last_hidden if self.is_exact else last_before(z, gate_input, lengths)

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mm_rec.ops.cross_entropy import IGNORED_LABEL, cross_entropy_
 from mm_rec.ops.linear import linear
 
-IGNORED_LABEL = -100
+__all__ = ["IGNORED_LABEL", "linear_cross_entropy"]
+
 LOGITS_PER_BLOCK = 1 << 20  # 4 MiB of fp32: they stay in the cache between the passes over them
 
 
@@ -40,10 +42,10 @@ def _loss_and_gradients(
     rows = max(1, LOGITS_PER_BLOCK // weight.shape[0])
     for start in range(0, len(hidden), rows):
         block = slice(start, start + rows)
-        loss, slope = _block_loss(linear(hidden[block], weight).to(wide), labels[block])
-        total += loss
+        logits = linear(hidden[block], weight)
+        total += cross_entropy_(logits, labels[block], needs_gradient).sum()
         if needs_gradient:
-            slope = slope.to(hidden.dtype)
+            slope = logits  # in their place
             hidden_gradient[block] = linear(slope, weight.t())
             weight_gradient += linear(slope.t(), hidden[block].t())
     return total, hidden_gradient, weight_gradient
@@ -80,15 +82,3 @@ def _scale_gradients(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor, Tenso
 
 
 _loss_and_gradients.register_autograd(_scale_gradients, setup_context=_save)
-
-
-def _block_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the summed loss of some rows, and its derivative by their logits (in their place)."""
-    counts = labels != IGNORED_LABEL
-    targets = torch.where(counts, labels, 0).unsqueeze(-1)
-    log_total = torch.logsumexp(logits, dim=-1, keepdim=True)
-    losses = (log_total - logits.gather(-1, targets)).squeeze(-1)
-    slope = logits.sub_(log_total).exp_()
-    slope.scatter_add_(-1, targets, slope.new_full(targets.shape, -1.0))
-    slope.mul_(counts.unsqueeze(-1))
-    return torch.where(counts, losses, 0).sum(), slope

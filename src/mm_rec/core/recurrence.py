@@ -8,7 +8,7 @@ from torch.nn.functional import gelu
 
 from mm_rec.configuration import MMRecConfig
 from mm_rec.core.initialization import GATE_LOGIT, decay_biases, starts_with
-from mm_rec.core.linear import Linear
+from mm_rec.core.linear import Linear, linear_gelu
 from mm_rec.ops.exact_recurrence import exact_recurrence
 from mm_rec.ops.gated_recurrence import gated_recurrence
 from mm_rec.ops.linear import linear
@@ -24,7 +24,7 @@ class DecayLogit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logit [B, T, D]."""
-        return self.up(gelu(self.down(x)))
+        return self.up(linear_gelu(self.down, x))
 
 
 class ShortTermRecurrence(nn.Module):

@@ -8,26 +8,29 @@ import torch
 
 from mm_rec.errors import ImplementationError
 
-IMPLEMENTATIONS = ("reference", "cpu", "triton")
 
-
-def choose_implementation(requested: str | None, sample: torch.Tensor) -> str:
+def choose_implementation(
+    requested: str | None,
+    sample: torch.Tensor,
+    *,
+    kernels: tuple[str, ...] = ("cpu", "triton"),
+) -> str:
     """Return the implementation to run on tensors like `sample`; never one not asked for.
 
-    None chooses by device: "cpu" on CPUs, "triton" on CUDA devices. float64 and other devices,
-    for which no kernel is written, get "reference".
+    kernels: those that the op has. None chooses by device: "cpu" on CPUs, "triton" on CUDA
+    devices. float64 and devices for which the op has no kernel get "reference".
 
     Raises:
         ImplementationError: the name is unknown, or that implementation cannot take `sample`.
     """
     device, is_double = sample.device.type, sample.dtype == torch.float64
     if requested is None:
-        return (
-            "reference" if is_double else {"cpu": "cpu", "cuda": "triton"}.get(device, "reference")
-        )
-    if requested not in IMPLEMENTATIONS:
+        kernel = {"cpu": "cpu", "cuda": "triton"}.get(device)
+        return kernel if kernel in kernels and not is_double else "reference"
+    allowed = ("reference", *kernels)
+    if requested not in allowed:
         raise ImplementationError(
-            f"implementation={requested!r}; expected one of {', '.join(IMPLEMENTATIONS)}, or None."
+            f"implementation={requested!r}; expected one of {', '.join(allowed)}, or None."
         )
     if requested != "reference" and is_double:
         raise ImplementationError(

@@ -7,10 +7,13 @@ import pytest
 import torch
 
 import mm_rec_scan_cpu
+from mm_rec.ops.bias_gelu import bias_gelu
 from mm_rec.ops.cumulative_product import cumulative_product
 from mm_rec.ops.exact_recurrence import exact_recurrence
+from mm_rec.ops.gated_norm import gated_norm
 from mm_rec.ops.gated_recurrence import gated_recurrence
 from mm_rec.ops.linear_recurrence import linear_recurrence
+from mm_rec.ops.rms_norm import rms_norm
 
 # Triton runs on a GPU, or anywhere under its interpreter (test_triton.py starts one).
 RUNS_TRITON = torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1"
@@ -19,11 +22,16 @@ KERNELS = ["cpu", "triton"] if RUNS_TRITON else ["cpu"]
 
 @dataclass(frozen=True, kw_only=True)
 class Op:
-    """An op, and inputs that it is run on."""
+    """An op, and inputs that it is run on.
+
+    settings: what the registered op takes between the inputs and the implementation.
+    """
 
     name: str
     run: Callable[..., object]
     make: Callable[[int, int, int], list[torch.Tensor]]
+    settings: tuple = ()
+    kernels: tuple[str, ...] = ("cpu", "triton")
 
 
 def _decays(batch: int, steps: int, width: int) -> torch.Tensor:
@@ -50,11 +58,34 @@ def _exact_inputs(batch: int, steps: int, width: int) -> list[torch.Tensor]:
     return [*sequences, torch.randn(batch, width), *weights, torch.rand(batch, steps) < 0.2]
 
 
+def _norm_inputs(batch: int, steps: int, width: int) -> list[torch.Tensor]:
+    return [torch.randn(batch, steps, width), torch.randn(width)]
+
+
+def _gated_norm_inputs(batch: int, steps: int, width: int) -> list[torch.Tensor]:
+    return [2 * torch.randn(batch, steps, width) for _ in range(3)]
+
+
 OPS = [
     Op(name="cumulative_product", run=cumulative_product, make=_product_inputs),
     Op(name="linear_recurrence", run=linear_recurrence, make=_linear_inputs),
     Op(name="gated_recurrence", run=gated_recurrence, make=_gated_inputs),
     Op(name="exact_recurrence", run=exact_recurrence, make=_exact_inputs),
+    Op(
+        name="rms_norm",
+        run=partial(rms_norm, eps=0.5),
+        make=_norm_inputs,
+        settings=(0.5, torch.float32),
+        kernels=("cpu",),
+    ),
+    Op(
+        name="gated_norm",
+        run=partial(gated_norm, eps=0.5),
+        make=_gated_norm_inputs,
+        settings=(0.5,),
+        kernels=("cpu",),
+    ),
+    Op(name="bias_gelu", run=bias_gelu, make=_norm_inputs, kernels=("cpu",)),
 ]
 
 
@@ -65,7 +96,9 @@ def op(request):
 
 
 @pytest.fixture(params=KERNELS)
-def kernel(request):
+def kernel(request, op):
+    if request.param not in op.kernels:
+        pytest.skip(f"{op.name} has no {request.param} kernel")
     return request.param
 
 

@@ -78,7 +78,7 @@ def test_the_registration_passes_opcheck(op, cpu_implementation):
     if op.name == "cumulative_product":
         inputs = [inputs[0].detach().flatten(0, 1).requires_grad_()]
     registered = getattr(torch.ops.mm_rec, op.name).default
-    torch.library.opcheck(registered, (*inputs, cpu_implementation))
+    torch.library.opcheck(registered, (*inputs, *op.settings, cpu_implementation))
 
 
 @compiles

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mm_rec.errors import ImplementationError
+from mm_rec.ops.direct import is_watched, with_gradient
 from mm_rec.ops.dispatch import load
 
 IMPLEMENTATIONS = ("reference", "cpu")
@@ -29,7 +30,7 @@ def linear(
     """
     if _choose(implementation, x, weight) == "reference":
         return torch.nn.functional.linear(x, weight, bias)
-    return _forward(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], len(weight))
+    return _run(x, weight, bias)
 
 
 @torch.compiler.assume_constant_result
@@ -69,14 +70,16 @@ def _choose(requested: str | None, x: Tensor, weight: Tensor) -> str:
     return requested
 
 
-@torch.library.custom_op("mm_rec::linear", mutates_args=())
-def _forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _compute(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return load("linear", "cpu").forward(x, weight, bias)
+
+
+_forward = torch.library.custom_op("mm_rec::linear", _compute, mutates_args=())
 
 
 @_forward.register_fake
 def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return x.new_empty((len(x), len(weight)))
+    return x.new_empty((*x.shape[:-1], len(weight)))
 
 
 def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
@@ -88,12 +91,20 @@ def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 def _gradients(ctx, gradient):  # type: ignore[no-untyped-def]
     x, weight = ctx.saved_tensors
     needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+    rows = gradient.reshape(-1, gradient.shape[-1])
     return (
-        _forward(gradient, weight.t(), None) if needs_x else None,
+        _run(gradient, weight.t(), None) if needs_x else None,
         # A strided x (a slice of a wider product) transposed would fall to oneDNN's slow reference.
-        _forward(gradient.t(), x.contiguous().t(), None) if needs_weight else None,
-        gradient.sum(0) if ctx.has_bias and needs_bias else None,
+        _run(rows.t(), x.reshape(-1, x.shape[-1]).contiguous().t(), None) if needs_weight else None,
+        _sum_rows(rows) if ctx.has_bias and needs_bias else None,
     )
 
 
-_forward.register_autograd(_gradients, setup_context=_save)
+def _sum_rows(rows: Tensor) -> Tensor:
+    """Return the sum of the rows [N, M]; by the kernel where nothing else would be recorded."""
+    if torch.is_grad_enabled() or is_watched((rows,)):
+        return rows.sum(0)
+    return load("linear", "cpu").sum_rows(rows)
+
+
+_run = with_gradient(_forward, _compute, _save, _gradients)

@@ -53,7 +53,7 @@ def test_the_others_are_compared_with_the_first_on_equal_threads(record):
 
 def test_memory_counts_each_model_alone(record):
     for one in record.measurements:
-        assert one.facts["weight_bytes"] * 0.9 <= one.peak_memory_bytes < 500e6
+        assert 0.1 * one.facts["weight_bytes"] < one.peak_memory_bytes < 500e6
 
 
 def test_an_interrupt_keeps_what_was_measured():

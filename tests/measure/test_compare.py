@@ -151,7 +151,7 @@ def test_a_block_is_measured_even_if_the_budget_has_passed():
     plan = ComparePlan(budget_s=1)
     [found] = compare({"a": clock.work(5.0), "b": clock.work(50.0)}, clock=clock, plan=plan)
     assert (found.stopped_by, found.verdict, len(found.blocks)) == ("budget", "undecided", 1)
-    assert "too few for a verdict" in found.notes[0]
+    assert "too few blocks for a verdict" in found.notes[0]
 
 
 def interrupted_after(calls: int, clock: NoisyClock):

@@ -12,12 +12,12 @@ struct Lanes {
     static constexpr int value = W;
 };
 
-// Calls body(Lanes<W>, c) for every vector of channels in [begin, end), then for each one left.
-template <class Body>
+// Calls body(Lanes<W>, c) for every vector of channels in [begin, end), then for ever shorter ones.
+template <int W = kLanes, class Body>
 inline void for_vectors(int64_t begin, int64_t end, Body body) {
     int64_t c = begin;
-    for (; c + kLanes <= end; c += kLanes) body(Lanes<kLanes>{}, c);
-    for (; c < end; ++c) body(Lanes<1>{}, c);
+    for (; c + W <= end; c += W) body(Lanes<W>{}, c);
+    if constexpr (W > 1) for_vectors<W / 2>(c, end, body);
 }
 
 template <int W>

@@ -7,17 +7,20 @@ namespace {
 
 template <class T>
 inline float largest_of(const T* row, int64_t channels) {
-    Float<kLanes> largest = fill<kLanes>(-__builtin_inff());
-    float rest = -__builtin_inff();
+    float largest = -__builtin_inff();
+    Float<kLanes> vector = fill<kLanes>(largest);
     for_vectors(0, channels, [&](auto lanes, int64_t c) {
-        if constexpr (decltype(lanes)::value == kLanes)
-            largest = larger<kLanes>(largest, load<kLanes>(row + c));
+        constexpr int W = decltype(lanes)::value;
+        const Float<W> values = load<W>(row + c);
+        if constexpr (W == kLanes)
+            vector = larger<W>(vector, values);
         else
-            rest = larger<1>(fill<1>(rest), load<1>(row + c))[0];
+            for (int lane = 0; lane < W; ++lane)
+                if (values[lane] > largest) largest = values[lane];
     });
     for (int lane = 0; lane < kLanes; ++lane)
-        if (!(largest[lane] <= rest)) rest = largest[lane];
-    return rest;
+        if (vector[lane] > largest) largest = vector[lane];
+    return largest;
 }
 
 // e^(value - most), of which the smallest are as good as nothing.

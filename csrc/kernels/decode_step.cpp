@@ -155,7 +155,7 @@ private:
             if constexpr (W == kLanes)
                 squares += value * value;
             else
-                rest += value[0] * value[0];
+                for (int lane = 0; lane < W; ++lane) rest += value[lane] * value[lane];
         });
         const float mean = (sum<kLanes>(squares) + rest) / static_cast<float>(widths_.model);
         return 1.0f / __builtin_sqrtf(mean + model_.norm_eps);

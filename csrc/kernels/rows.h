@@ -30,7 +30,7 @@ inline float sum_over_channels(int64_t channels, Body body) {
         if constexpr (decltype(lanes)::value == kLanes)
             sums += body(lanes, c);
         else
-            rest += body(lanes, c)[0];
+            rest += sum_of<decltype(lanes)::value>(body(lanes, c));
     });
     return sum_of<kLanes>(sums) + rest;
 }

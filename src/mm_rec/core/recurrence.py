@@ -4,7 +4,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
 
 from mm_rec.configuration import MMRecConfig
 from mm_rec.core.initialization import GATE_LOGIT, decay_biases, starts_with
@@ -51,19 +50,17 @@ class ShortTermRecurrence(nn.Module):
         """
         width = z.shape[-1]
         see_input, see_state = self.W_m.weight.split(width, dim=1)
-        down = self.W_gamma.down
-        # One product for the two maps that see z.
-        seen = linear(z, torch.cat([down.weight, see_input]), torch.cat([down.bias, self.W_m.bias]))
-        bottleneck, mdi_logit = seen.split([down.out_features, width], dim=-1)
-        gamma_logit = self.W_gamma.up(gelu(bottleneck))
-        context_logit = self.W_context(k)
+        # Slices of the fused product; several products read them, each would copy them anew.
+        z, k = z.contiguous(), k.contiguous()
+        gamma_logit, context_logit = self.W_gamma(z), self.W_context(k)
+        mdi_logit = linear(z, see_input, self.W_m.bias)
         if self.is_exact:
             return exact_recurrence(
                 gamma_logit, context_logit, mdi_logit, z, hidden,
                 self.W_g.weight, self.W_g.bias, see_state, is_padding,
             )  # fmt: skip
         previous = shift(z, gate_input)
-        # And one for the two that see the token before.
+        # One product for the two maps that see the token before.
         seen = linear(previous, torch.cat([self.W_g.weight, see_state]))
         input_gate_logit, mdi_shift = seen.split(width, dim=-1)
         return gated_recurrence(

@@ -4,6 +4,7 @@ The logits of a whole text never lie in memory: each block's gradients are found
 loss, while its logits are at hand, and nothing is computed twice.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -38,8 +39,10 @@ def _loss_and_gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the loss and its gradients by hidden and weight; these are empty unless needed."""
     hidden_gradient, weight_gradient, wide = _empty_gradients(hidden, weight, needs_gradient)
+    turned = None  # the weight's gradient, transposed: hidden is quicker to turn than the slope
     total = torch.zeros((), dtype=wide, device=hidden.device)
-    rows = max(1, LOGITS_PER_BLOCK // weight.shape[0])
+    blocks = max(1, math.ceil(len(hidden) * len(weight) / LOGITS_PER_BLOCK))
+    rows = max(1, math.ceil(len(hidden) / blocks))
     for start in range(0, len(hidden), rows):
         block = slice(start, start + rows)
         logits = linear(hidden[block], weight)
@@ -47,7 +50,10 @@ def _loss_and_gradients(
         if needs_gradient:
             slope = logits  # in their place
             hidden_gradient[block] = linear(slope, weight.t())
-            weight_gradient += linear(slope.t(), hidden[block].t())
+            part = linear(hidden[block].t(), slope.t()).to(wide)
+            turned = part if turned is None else turned.add_(part)
+    if needs_gradient:
+        weight_gradient.zero_() if turned is None else weight_gradient.copy_(turned.t())
     return total, hidden_gradient, weight_gradient
 
 
@@ -62,10 +68,10 @@ def _(
 def _empty_gradients(
     hidden: Tensor, weight: Tensor, needs_gradient: bool
 ) -> tuple[Tensor, Tensor, torch.dtype]:
-    """Return room for both gradients, zero for the weight's, and the dtype of sums."""
+    """Return room for both gradients, and the dtype of sums."""
     wide = torch.promote_types(hidden.dtype, torch.float32)
     shapes = (hidden.shape, weight.shape) if needs_gradient else ((0,), (0,))
-    return hidden.new_empty(shapes[0]), weight.new_zeros(shapes[1], dtype=wide), wide
+    return hidden.new_empty(shapes[0]), weight.new_empty(shapes[1], dtype=wide), wide
 
 
 def _save(ctx: Any, inputs: tuple, output: tuple) -> None:

@@ -95,9 +95,20 @@ def _gradients(ctx, gradient):  # type: ignore[no-untyped-def]
     return (
         _run(gradient, weight.t(), None) if needs_x else None,
         # A strided x (a slice of a wider product) transposed would fall to oneDNN's slow reference.
-        _run(rows.t(), x.reshape(-1, x.shape[-1]).contiguous().t(), None) if needs_weight else None,
+        _weight_gradient(rows, x.reshape(-1, x.shape[-1]).contiguous()) if needs_weight else None,
         _sum_rows(rows) if ctx.has_bias and needs_bias else None,
     )
+
+
+def _weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
+    """Return gradient^T x, [M, K]; gradient: [N, M], x: [N, K].
+
+    Of the two, oneDNN copies the one that comes first to turn it, at 0.4 to 0.6 ns an element: the
+    narrower one. At N 3072, M 448 and K 112 that is 220 GFLOP/s in place of 147.
+    """
+    if gradient.shape[1] <= x.shape[1]:
+        return _run(gradient.t(), x.t(), None)
+    return _run(x.t(), gradient.t(), None).t()
 
 
 def _sum_rows(rows: Tensor) -> Tensor:

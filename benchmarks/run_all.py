@@ -13,7 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 NEED_DATA = ("tiny_shakespeare",)  # a text and a peer, which the project does not hold
-WITH_RECORD = ("kernels", "exact_recurrence", "decoding", "training_step")  # take --output
+WITH_RECORD = ("kernels", "exact_recurrence", "decoding", "training_step", "training_memory")  # take --output
 
 
 def main() -> int:

@@ -77,7 +77,7 @@ def shift(sequence: Tensor, first: Tensor) -> Tensor:
 def last_before(sequence: Tensor, first: Tensor, lengths: Tensor | None) -> Tensor:
     """Return the last element that counts [B, D], or `first` where none does."""
     if lengths is None:
-        return sequence[:, -1]
+        return sequence[:, -1].clone()  # a view would keep the whole sequence alive
     rows = torch.arange(sequence.shape[0], device=sequence.device)
     last = sequence[rows, (lengths - 1).clamp(min=0)]
     return torch.where((lengths > 0).unsqueeze(-1), last, first.to(sequence.dtype))

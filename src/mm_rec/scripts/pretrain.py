@@ -145,10 +145,15 @@ def _train(
     stop: "StopRequest",
     say: Say,
 ) -> "Summary":
+    from mm_rec.core.allocation import keep_freed_memory, return_freed_memory
     from mm_rec.data.batches import BatchSource, PrefetchingSource, evaluation_batches
     from mm_rec.scripts.training_model import build_model, make_text_writer
     from mm_rec.training.trainer import Trainer
 
+    if config.use_gradient_checkpointing:
+        return_freed_memory()
+    else:
+        keep_freed_memory()
     tokenizer, files = _prepare(config, checkpoint, place, stop, say)
     model = build_model(config, tokenizer)
     parameters = sum(one.numel() for one in model.parameters())

@@ -41,7 +41,6 @@ class Training:
 
     preset: str
     shape: tuple[int, int]
-    chunk_size: int | None = None
     is_bfloat16: bool = False
 
     def __post_init__(self) -> None:
@@ -64,7 +63,7 @@ class Training:
     def backward(self) -> Tensor:
         """Return the loss, with its gradients added to the parameters."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.is_bfloat16):
-            loss = self.run(self.ids, labels=self.ids, chunk_size=self.chunk_size).loss
+            loss = self.run(self.ids, labels=self.ids).loss
         loss.backward()
         return loss
 
@@ -211,13 +210,12 @@ def _characters(plan: ComparePlan) -> list[Comparison]:
 
 def _lengths(plan: ComparePlan) -> list[Comparison]:
     short, long = (
-        Training(preset="mm-rec-2m", shape=(TOKENS // steps, steps), chunk_size=1024)
-        for steps in (1024, TOKENS)
+        Training(preset="mm-rec-2m", shape=(TOKENS // steps, steps)) for steps in (1024, TOKENS)
     )
     variants = {"T 1,024": short.step, f"T {TOKENS:,}": long.step}
     found = _compare(variants, plan)
     ratio = found[0].ratio
-    print(f"mm-rec-2m, {TOKENS:,} tokens a step in chunks of 1,024: time at T {TOKENS:,} / at "
+    print(f"mm-rec-2m, {TOKENS:,} tokens a step: time at T {TOKENS:,} / at "
           f"T 1,024: {ratio:.2f}, goal at most {LENGTH_TARGET}: "
           f"{_verdict(ratio <= LENGTH_TARGET)}")  # fmt: skip
     return found

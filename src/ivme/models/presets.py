@@ -265,7 +265,8 @@ def _mm_rec(name: str, summary: str) -> PresetRecipe:
 
 
 for _recipe in (
-    _mm_rec("mm-rec-1m-char", "recurrent, 4 layers of 112, byte by byte"),
+    _mm_rec("mm-rec-1m-char", "recurrent, 3 layers of 128, byte by byte"),
+    _mm_rec("mm-rec-2m-char", "recurrent, 4 layers of 192, byte by byte"),
     _mm_rec("mm-rec-2m", "recurrent, 4 layers of 128, one memory"),
     _mm_rec("mm-rec-10m", "recurrent, 6 layers of 256, one memory"),
     _mm_rec("mm-rec-100m", "recurrent, 6 layers of 768, two memories"),

@@ -148,7 +148,10 @@ DEFAULT_WARMUP_STEPS = 50
 # What suits each preset on a processor, where the command line leaves it open.
 SUITABLE: dict[str, dict[str, Any]] = {
     "mm-rec-1m-char": {
-        "tokenizer": "characters", "batch_size": 24, "seq_len": 256, "learning_rate": 5e-3,
+        "tokenizer": "characters", "batch_size": 12, "seq_len": 256, "learning_rate": 5e-3,
+    },
+    "mm-rec-2m-char": {
+        "tokenizer": "characters", "batch_size": 12, "seq_len": 256, "learning_rate": 4e-3,
     },
     "mm-rec-2m": {"tokenizer": "bpe", "batch_size": 16, "seq_len": 256, "learning_rate": 3e-3},
     "mm-rec-10m": {"tokenizer": "bpe", "batch_size": 16, "seq_len": 256, "learning_rate": 2e-3},

@@ -1,5 +1,6 @@
-"""Functions that fresh processes run, to test what is measured there."""
+"""Allocations of a known size, for watches on memory to find, here and in fresh processes."""
 
+import mmap
 import os
 import signal
 
@@ -8,6 +9,13 @@ import numpy as np
 from ivme.measure.memory_guard import memory_guard
 
 MIB = 2**20
+
+
+def fresh_pages(mebibytes: int) -> np.ndarray:
+    """Return written pages right from the kernel: a heap that other tests grew hides nothing."""
+    pages = np.frombuffer(mmap.mmap(-1, mebibytes * MIB), dtype=np.uint8)
+    pages.fill(1)
+    return pages
 
 
 def touch(mebibytes: int) -> int:

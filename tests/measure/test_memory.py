@@ -1,24 +1,19 @@
 import gc
 
-import numpy as np
 import pytest
+from allocations import MIB, fresh_pages
 
 from ivme.measure import memory
 from ivme.measure.memory import PeakMemory, resident_bytes
 
-MIB = 2**20
 # What the interpreter itself may add or give back meanwhile; the goal is 5% of an allocation.
 TOLERANCE = 0.05
-
-
-def touched(mebibytes: int) -> np.ndarray:
-    return np.ones(mebibytes * MIB, dtype=np.uint8)
 
 
 @pytest.mark.parametrize("mebibytes", [64, 128, 256])
 def test_the_peak_of_a_known_allocation_is_found_after_it_is_freed(mebibytes):
     with PeakMemory() as peak:
-        touched(mebibytes)
+        fresh_pages(mebibytes)
     assert peak.growth_bytes == pytest.approx(mebibytes * MIB, rel=TOLERANCE)
     assert peak.method == "kernel"
     assert peak.cuda_growth_bytes is None
@@ -27,15 +22,15 @@ def test_the_peak_of_a_known_allocation_is_found_after_it_is_freed(mebibytes):
 def test_the_growth_can_be_read_while_the_watch_runs():
     with PeakMemory() as peak:
         before = peak.growth_bytes
-        touched(64)
+        fresh_pages(64)
         assert peak.growth_bytes == pytest.approx(before + 64 * MIB, rel=TOLERANCE)
 
 
 def test_overlapping_watches_keep_their_own_peaks():
     with PeakMemory() as outer:
-        touched(128)
+        fresh_pages(128)
         with PeakMemory() as inner:
-            touched(64)
+            fresh_pages(64)
     assert outer.growth_bytes == pytest.approx(128 * MIB, rel=TOLERANCE)
     assert inner.growth_bytes == pytest.approx(64 * MIB, rel=TOLERANCE)
 
@@ -43,7 +38,7 @@ def test_overlapping_watches_keep_their_own_peaks():
 def test_what_happens_after_the_stop_does_not_count():
     with PeakMemory() as peak:
         pass
-    held = touched(64)
+    held = fresh_pages(64)
     assert peak.growth_bytes < 16 * MIB
     del held
 
@@ -51,7 +46,7 @@ def test_what_happens_after_the_stop_does_not_count():
 def test_where_the_kernel_keeps_no_peak_a_thread_samples(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "_CLEAR_REFS", tmp_path / "none" / "clear_refs")
     with PeakMemory() as peak:
-        held = touched(64)
+        held = fresh_pages(64)
     assert peak.method == "sampled"
     assert peak.growth_bytes == pytest.approx(held.nbytes, rel=TOLERANCE)
 

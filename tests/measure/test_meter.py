@@ -2,13 +2,12 @@ import itertools
 from collections.abc import Iterable
 
 import pytest
+from allocations import MIB, fresh_pages
 
 from ivme.errors import UsageError
 from ivme.measure.meter import PerformanceMeter
 from ivme.measure.summary import format_seconds
 from ivme.measure.utilization import available_cores
-
-MIB = 2**20
 
 
 class ScriptedClock:
@@ -175,13 +174,11 @@ def test_stages_facts_and_configuration_are_kept(clock):
 
 
 def test_memory_counts_from_the_start_of_the_load():
-    import numpy as np
-
     meter = PerformanceMeter("arrays")
     with meter.loading():
-        weights = np.ones(64 * MIB, dtype=np.uint8)
+        weights = fresh_pages(64)
     with meter.call():
-        np.ones(32 * MIB, dtype=np.uint8)
+        fresh_pages(32)
     assert meter.summary().peak_memory_bytes == pytest.approx(96 * MIB, rel=0.05)
     assert meter.measurement().peak_memory_bytes == pytest.approx(96 * MIB, rel=0.05)
     del weights

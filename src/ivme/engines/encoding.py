@@ -8,9 +8,10 @@ from ivme.engines.protocol import EngineOptions
 from ivme.errors import UsageError, WorkloadError
 
 if TYPE_CHECKING:
+    import numpy as np
     from transformers import BatchEncoding
 
-    from ivme.models.loading import LoadedModel
+    from ivme.models.interface import TextModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class TokenLimits:
         }
 
 
-def token_limits(model: "LoadedModel", options: EngineOptions) -> TokenLimits:
+def token_limits(model: "TextModel", options: EngineOptions) -> TokenLimits:
     """Return the limits that the options ask for, checked against what the model takes.
 
     A causal model's limit leaves room for the tokens it is to generate. Padding to fewer tokens
@@ -60,7 +61,7 @@ def token_limits(model: "LoadedModel", options: EngineOptions) -> TokenLimits:
     return TokenLimits(max_length=max_length, pad_to=options.pad_to)
 
 
-def encode(model: "LoadedModel", texts: Sequence[str], limits: TokenLimits) -> "BatchEncoding":
+def encode(model: "TextModel", texts: Sequence[str], limits: TokenLimits) -> "BatchEncoding":
     """Return the texts as one padded batch of tensors on the CPU.
 
     Raises:
@@ -70,7 +71,20 @@ def encode(model: "LoadedModel", texts: Sequence[str], limits: TokenLimits) -> "
     return model.tokenizer(list(texts), return_tensors="pt", **limits.tokenizer_arguments())
 
 
-def refuse_empty(model: "LoadedModel", texts: Sequence[str]) -> None:
+def encode_arrays(
+    model: "TextModel", texts: Sequence[str], limits: TokenLimits
+) -> "dict[str, np.ndarray]":
+    """Return the texts as one padded batch of arrays, int64, for engines without PyTorch.
+
+    Raises:
+        WorkloadError: an empty text gives the model no token at all.
+    """
+    refuse_empty(model, texts)
+    encoded = model.tokenizer(list(texts), return_tensors="np", **limits.tokenizer_arguments())
+    return {name: array.astype("int64", copy=False) for name, array in encoded.items()}
+
+
+def refuse_empty(model: "TextModel", texts: Sequence[str]) -> None:
     """Raise WorkloadError if an empty text would give the model no token at all."""
     if not all(texts) and model.tokenizer.num_special_tokens_to_add() == 0:
         raise WorkloadError(
@@ -78,7 +92,7 @@ def refuse_empty(model: "LoadedModel", texts: Sequence[str]) -> None:
         )
 
 
-def count_tokens(model: "LoadedModel", texts: Sequence[str], limits: TokenLimits) -> list[int]:
+def count_tokens(model: "TextModel", texts: Sequence[str], limits: TokenLimits) -> list[int]:
     """Return the tokens of each text, special ones included, after truncation."""
     encoded = model.tokenizer(
         list(texts),

@@ -25,6 +25,7 @@ class PipelineEngine:
 
     name = "pipeline"
     summary = "the Transformers pipeline, as most programs call it"
+    precisions = ("float32", "bfloat16", "float16")
 
     def refusal(self, model: "LoadedModel") -> str | None:
         """Return why this engine cannot run the model, or None if it can."""
@@ -54,6 +55,8 @@ class PipelineSession:
 
         self.model = model
         self.options = options
+        self.precision = model.dtype
+        self.notes: tuple[str, ...] = ()
         self.limits = token_limits(model, options)
         self._arguments = self._call_arguments()
         self._read = {

@@ -9,9 +9,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
 
+    from ivme.models.interface import TextModel
     from ivme.models.loading import LoadedModel
+
+PRECISIONS = {  # what an engine may compute in
+    "float32": "weights and activations in float32",
+    "bfloat16": "weights and activations in bfloat16",
+    "float16": "weights and activations in float16",
+    "autocast": "float32 weights, matrix products in bfloat16",
+    "int8": "weights in int8, activations quantized as they come",
+    "int8-static": "weights and activations in int8, ranges taken from texts beforehand",
+    "int4": "weights in 4 bits, activations in bfloat16",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +35,8 @@ class EngineOptions:
     max_length: int | None = None  # tokens; longer texts are cut; None: the model's own limit
     pad_to: int | None = None  # tokens; pad every batch to this; None: to its longest text
     new_tokens: int = 16  # generated tokens a text, exactly; generating models only
+    precision: str | None = None  # one of the engine's own; None: as loaded, or else its first
+    calibration_texts: tuple[str, ...] = ()  # that "int8-static" takes its ranges from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +61,9 @@ class StageSeconds:
 class Session(Protocol):
     """A model made ready to run by an engine."""
 
+    precision: str  # that it computes in, read back from the library where it tells
+    notes: tuple[str, ...]  # what the user should know: what was decided, what did not work
+
     def predict(self, texts: Sequence[str], stages: StageSeconds | None = None) -> list[Prediction]:
         """Return one prediction a text, in order; all texts run as one batch."""
         ...
@@ -65,6 +83,7 @@ class Engine(Protocol):
 
     name: str
     summary: str  # one line for `--help` and reports
+    precisions: tuple[str, ...]  # of PRECISIONS, that it can compute in
 
     def refusal(self, model: "LoadedModel") -> str | None:
         """Return why this engine cannot run the model, or None if it can."""
@@ -72,4 +91,21 @@ class Engine(Protocol):
 
     def prepare(self, model: "LoadedModel", options: EngineOptions) -> Session:
         """Return a session; raises RefusedError with the reason if there can be none."""
+        ...
+
+
+@runtime_checkable
+class ArtefactEngine(Engine, Protocol):
+    """An engine that runs an exported copy of a model, kept as files; see artefacts.py."""
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the libraries that the files depend on."""
+        ...
+
+    def build(self, model: "LoadedModel", options: EngineOptions, folder: "Path") -> None:
+        """Write the artefact's files into an empty folder; raises RefusedError if it cannot."""
+        ...
+
+    def open(self, folder: "Path", model: "TextModel", options: EngineOptions) -> Session:
+        """Return a session on the artefact in the folder, without the model itself."""
         ...

@@ -21,6 +21,7 @@ class TransformersEngine:
 
     name = "transformers"
     summary = "tokenizer and model called by hand in PyTorch, in inference mode"
+    precisions = ("float32", "bfloat16", "float16")
 
     def refusal(self, model: "LoadedModel") -> str | None:
         """Return why this engine cannot run the model, or None if it can."""
@@ -43,6 +44,8 @@ class TransformersSession:
         self.model = model
         self.options = options
         self.clock = clock
+        self.precision = model.dtype
+        self.notes: tuple[str, ...] = ()
         self.limits = token_limits(model, options)
 
     def predict(self, texts: Sequence[str], stages: StageSeconds | None = None) -> list[Prediction]:
@@ -59,7 +62,7 @@ class TransformersSession:
         with memory_errors_named(self.model, len(texts)):
             output = self._forward(batch)
         computed = self.clock.now()
-        predictions = answers.read(self.model, output)
+        predictions = answers.read(self.model, output.numpy())
         if stages is not None:
             stages.encode_s.append(encoded - start)
             stages.forward_s.append(computed - encoded)
@@ -89,7 +92,7 @@ class TransformersSession:
             output = network.generate(**inputs, min_new_tokens=new, max_new_tokens=new)
             return output[:, -new:]
         if self.model.kind == "masked":
-            rows, columns = answers.mask_positions(self.model, inputs["input_ids"])
+            rows, columns = answers.mask_positions(self.model, inputs["input_ids"].cpu().numpy())
             return network(**inputs).logits[rows, columns]
         if self.model.kind == "classifier":
             return network(**inputs).logits

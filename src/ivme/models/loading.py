@@ -71,6 +71,12 @@ class LoadedModel:
         """What models of this architecture are good for, in one line."""
         return GOOD_FOR[self.architecture]
 
+    @property
+    def problem_type(self) -> str | None:
+        """What a classifier's config calls its problem, None where it does not say."""
+        problem: str | None = getattr(self.model.config, "problem_type", None)
+        return problem
+
     @cached_property
     def content_hash(self) -> str:
         """SHA-256 over the names and contents of the model's files; read at first use."""

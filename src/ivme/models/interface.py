@@ -1,0 +1,126 @@
+"""What goes into a model and what comes out of it, without its weights.
+
+Engines that run an exported copy need this and nothing else of a model, so a saved copy starts
+without PyTorch: the tokenizer's files and one JSON file beside the artefact.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ivme.errors import UsageError
+from ivme.hardware.cache import write_json
+from ivme.models.pooling import Pooling
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from ivme.models.loading import LoadedModel
+
+FILE = "interface.json"
+TOKENIZER_FOLDER = "tokenizer"
+
+
+class TextModel(Protocol):
+    """What reading texts and answers takes of a model; a LoadedModel has it too."""
+
+    @property
+    def reference(self) -> str:
+        """The model as the caller named it."""
+
+    @property
+    def kind(self) -> str:
+        """One of ivme.models.kinds.KINDS."""
+
+    @property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The tokenizer, with a padding token."""
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens that the model takes; None: no limit known."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of a classifier, in the order of its outputs."""
+
+    @property
+    def pooling(self) -> Pooling | None:
+        """Of an embedding model: how token vectors become one."""
+
+    @property
+    def problem_type(self) -> str | None:
+        """Of a classifier: what its config calls the problem."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInterface:
+    """The interface of one model, to be saved beside an exported copy; see TextModel."""
+
+    reference: str
+    kind: str
+    tokenizer: "PreTrainedTokenizerBase"
+    max_length: int | None
+    labels: tuple[str, ...]
+    pooling: Pooling | None
+    problem_type: str | None
+    generation: dict[str, Any]  # token ids that generating starts and pads with
+    content_hash: str  # of the model's files
+
+    @classmethod
+    def of(cls, model: "LoadedModel") -> "ModelInterface":
+        """Return the interface of a loaded model."""
+        config = model.model.config
+        names = ("decoder_start_token_id", "pad_token_id", "eos_token_id", "bos_token_id")
+        return cls(
+            reference=model.reference,
+            kind=model.kind,
+            tokenizer=model.tokenizer,
+            max_length=model.max_length,
+            labels=model.labels,
+            pooling=model.pooling,
+            problem_type=model.problem_type,
+            generation={name: getattr(config, name, None) for name in names},
+            content_hash=model.content_hash,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the interface and the tokenizer's files into the folder."""
+        self.tokenizer.save_pretrained(str(folder / TOKENIZER_FOLDER))
+        content = {
+            "reference": self.reference,
+            "kind": self.kind,
+            "max_length": self.max_length,
+            "labels": self.labels,
+            "pooling": None if self.pooling is None else asdict(self.pooling),
+            "problem_type": self.problem_type,
+            "generation": self.generation,
+            "content_hash": self.content_hash,
+        }
+        write_json(folder / FILE, content)
+
+    @classmethod
+    def load(cls, folder: Path) -> "ModelInterface":
+        """Return the interface saved in the folder.
+
+        Raises:
+            UsageError: its files are missing or damaged.
+        """
+        from transformers import AutoTokenizer
+
+        path = folder / FILE
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            pooling = content.pop("pooling")
+            labels = tuple(content.pop("labels"))
+            return cls(
+                **content,
+                labels=labels,
+                pooling=None if pooling is None else Pooling(**pooling),
+                tokenizer=AutoTokenizer.from_pretrained(str(folder / TOKENIZER_FOLDER)),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"{path} does not describe a model ({error}); make the folder again"
+            ) from error

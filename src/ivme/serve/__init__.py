@@ -1,0 +1,1 @@
+"""Serving: tuned models behind HTTP, with dynamic batching, bounds and a page."""

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from ivme.engines.protocol import Engine
-from ivme.engines.registry import ENGINES, get_engine
+from ivme.engines.registry import ENGINES, choose_engine, get_engine
 from ivme.errors import UnknownEngineError
 
 
@@ -34,3 +34,15 @@ def test_importing_the_registry_and_the_models_imports_no_heavy_library() -> Non
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert run.stdout.strip() == "[]"
+
+
+def test_an_engine_is_chosen_with_its_precision() -> None:
+    engine, precision = choose_engine("transformers:bfloat16")
+    assert engine.name == "transformers"
+    assert precision == "bfloat16"
+    assert choose_engine("pipeline")[1] is None
+
+
+def test_a_precision_that_the_engine_lacks_is_refused() -> None:
+    with pytest.raises(UnknownEngineError, match="'pipeline:int3'; pipeline computes in float32"):
+        choose_engine("pipeline:int3")

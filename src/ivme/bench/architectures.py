@@ -8,14 +8,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
-from ivme.bench.cases import Case, make_case, real_texts, whole_round
+from ivme.bench.cases import CALIBRATION_TEXTS, Case, make_case, real_texts, whole_round
 from ivme.bench.configuration import TextSource
 from ivme.bench.listening import Findings, Listener
 from ivme.bench.place import Place, settle_place
 from ivme.bench.runs import MeasurePlan, measure_case, warm_libraries
 from ivme.engines.batching import Batching
 from ivme.engines.protocol import Engine, EngineOptions, Session
-from ivme.engines.registry import get_engine
+from ivme.engines.registry import choose_engine
 from ivme.errors import UsageError
 from ivme.measure.clock import Clock, SystemClock
 from ivme.measure.compare import ComparePlan, compare
@@ -72,7 +72,7 @@ def run_compare(
         RefusedError: the engine cannot run one of the models.
     """
     listener = listener or Listener()
-    engine = get_engine(config.engine)
+    engine, precision = choose_engine(config.engine)
     texts = config.texts.read(config.seed)
     for name in config.models:
         listener.tell(f"looking for {name}")
@@ -81,7 +81,8 @@ def run_compare(
     place = settle_place(config.threads, listener.tell, findings.note)
     device, reason = place.device(config.device)
     findings.note(f"device {device}: {reason}")
-    line_up = _LineUp(config, engine, texts, place, findings, listener, clock or SystemClock())
+    clock = clock or SystemClock()
+    line_up = _LineUp(config, engine, precision, texts, place, findings, listener, clock)
     is_complete = line_up.run(device)
     return new_record(
         "compare",
@@ -112,6 +113,7 @@ class _LineUp:
 
     config: CompareConfig
     engine: Engine
+    precision: str | None  # None: as the engine does by itself
     texts: tuple[str, ...]
     place: Place
     findings: Findings
@@ -157,7 +159,13 @@ class _LineUp:
         return min(limits, default=None)
 
     def _enter(self, model: LoadedModel, own_bytes: int, max_length: int | None) -> _Entrant:
-        options = EngineOptions(threads=self.place.threads, max_length=max_length, new_tokens=1)
+        options = EngineOptions(
+            threads=self.place.threads,
+            max_length=max_length,
+            new_tokens=1,
+            precision=self.precision,
+            calibration_texts=self.texts[:CALIBRATION_TEXTS],
+        )
         reading, writing = self.engine.prepare(model, options), None
         if model.kind in WRITING_KINDS:
             writing = self.engine.prepare(

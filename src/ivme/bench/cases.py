@@ -10,6 +10,8 @@ from ivme.errors import WorkloadError
 from ivme.models.loading import LoadedModel
 from ivme.models.synthetic import put_mask_in, synthetic_workload
 
+CALIBRATION_TEXTS = 128  # of those given, for engines that take their ranges from texts
+
 
 @dataclass(frozen=True, kw_only=True)
 class Case:

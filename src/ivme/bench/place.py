@@ -10,7 +10,15 @@ from ivme.hardware.devices import choose_device
 from ivme.hardware.inventory import Inventory, read_inventory
 from ivme.hardware.threads import ThreadSettings, apply_threads, default_threads
 
-PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+PRODUCTS = {  # the matrix products that an engine's precision is held against
+    "float32": "fp32",
+    "bfloat16": "bf16",
+    "autocast": "bf16",
+    "float16": "fp16",
+    "int8": "int8",
+    "int8-static": "int8",
+    "int4": "bf16",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +34,12 @@ class Place:
         choice = choose_device(requested, self.inventory)
         return choice.name, choice.reason
 
-    def ceiling(self, dtype: str, device: str) -> tuple[float | None, str | None]:
+    def ceiling(self, precision: str, device: str) -> tuple[float | None, str | None]:
         """Return the highest measured matrix-product rate in FLOP/s, and the path that had it.
 
         None where none was measured in that precision, or with as many threads.
         """
-        best = self.ceilings.best_product(PRECISIONS[dtype], device.split(":")[0])
+        best = self.ceilings.best_product(PRODUCTS[precision], device.split(":")[0])
         if best is None or best.threads not in (None, self.threads):
             return None, None
         return best.operations_per_s, best.path

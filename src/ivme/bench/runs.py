@@ -85,7 +85,7 @@ def measure_case(
     and keeps the samples until then.
     Calls go on until the budget is spent and every batch has run equally often.
     """
-    ceiling, ceiling_path = place.ceiling(model.dtype, model.device)
+    ceiling, ceiling_path = place.ceiling(session.precision, model.device)
     meter = PerformanceMeter(
         label,
         items_per_call=case.items_per_call,
@@ -112,7 +112,12 @@ def measure_case(
     if failure is None:
         _add_tokenizer(meter, model, case, clock)
     measurement = meter.measurement(
-        failure=failure, facts={**describe_model(model), "ceiling_path": ceiling_path}
+        failure=failure,
+        facts={
+            **describe_model(model),
+            "precision": session.precision,
+            "ceiling_path": ceiling_path,
+        },
     )
     growth_bytes = measurement.peak_memory_bytes
     return replace(

@@ -5,17 +5,24 @@ A model is loaded once for each device and dtype, and every engine runs on that 
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
-from ivme.bench.cases import Case, make_case, real_texts, synthetic_texts, whole_round
+from ivme.bench.cases import (
+    CALIBRATION_TEXTS,
+    Case,
+    make_case,
+    real_texts,
+    synthetic_texts,
+    whole_round,
+)
 from ivme.bench.configuration import BenchConfig
 from ivme.bench.listening import Findings, Listener
 from ivme.bench.place import Place, settle_place
 from ivme.bench.runs import MeasurePlan, failed, measure_case, warm_libraries
 from ivme.engines.batching import Batching, options_for, resolve_batching
 from ivme.engines.protocol import Engine, EngineOptions, Session
-from ivme.engines.registry import get_engine
+from ivme.engines.registry import choose_engine
 from ivme.errors import OutOfMemoryError, RefusedError, WorkloadError
 from ivme.measure.clock import Clock, SystemClock
 from ivme.measure.compare import ComparePlan, compare
@@ -39,7 +46,7 @@ def run_bench(
     """
     listener = listener or Listener()
     names = [*config.engines, *([config.versus] if config.versus else [])]
-    engines = {name: get_engine(name) for name in names}
+    engines = {name: choose_engine(name) for name in names}
     Batching(order=config.order, padding=config.padding)  # refuses what is not allowed
     texts = None if config.texts is None else config.texts.read(config.seed)
     listener.tell(f"looking for {config.model}")
@@ -68,7 +75,7 @@ class _Sweep:
     """Everything that the steps of one sweep share."""
 
     config: BenchConfig
-    engines: dict[str, Engine]
+    engines: dict[str, tuple[Engine, str | None]]  # with the precision asked for
     texts: tuple[str, ...] | None  # None: made-up texts of config.token_counts
     place: Place
     findings: Findings
@@ -142,11 +149,16 @@ class _Sweep:
             threads=self.place.threads,
             max_length=config.max_length,
             new_tokens=config.new_tokens,
+            calibration_texts=(self.texts or ())[:CALIBRATION_TEXTS],
         )
         sessions: dict[str, Session] = {}
-        for name, engine in self.engines.items():
+        for name, (engine, precision) in self.engines.items():
+            self.listener.tell(f"making {name} ready")
+            own = replace(options_for(options, batching), precision=precision)
             try:
-                sessions[name] = engine.prepare(model, options_for(options, batching))
+                sessions[name] = engine.prepare(model, own)
+                for note in sessions[name].notes:
+                    self.findings.note(f"{name}: {note}")
             except RefusedError as error:
                 where = {"model": model.reference, "engine": name, "kind": model.kind}
                 refusal = failed(f"{name} · {model.dtype} · {model.device}", where, str(error))

@@ -19,11 +19,11 @@ def bench(
         ),
     ],
     engine: Annotated[
-        str, typer.Option(help="Engines, with commas between: transformers, pipeline.")
+        str, typer.Option(help="Engines, with commas between, each NAME or NAME:PRECISION: openvino:int8.")
     ] = "transformers",
     versus: Annotated[
         str | None,
-        typer.Option(help="An engine to compare with, paired and interleaved: pipeline."),
+        typer.Option(help="An engine to compare with, paired and interleaved; as for --engine."),
     ] = None,
     batch_size: Annotated[str, typer.Option(help="Texts a call, with commas between.")] = "1,8",
     tokens: Annotated[

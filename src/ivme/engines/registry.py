@@ -25,3 +25,20 @@ def get_engine(name: str) -> Engine:
     module, _, class_name = ENGINES[name].partition(":")
     engine: Engine = getattr(importlib.import_module(module), class_name)()
     return engine
+
+
+def choose_engine(choice: str) -> tuple[Engine, str | None]:
+    """Return the engine and the precision that "NAME" or "NAME:PRECISION" asks for.
+
+    The precision is None where none is named: as the engine does by itself.
+
+    Raises:
+        UnknownEngineError: there is no such engine, or it has no such precision.
+    """
+    name, _, precision = choice.partition(":")
+    engine = get_engine(name)
+    if precision and precision not in engine.precisions:
+        raise UnknownEngineError(
+            f"engine={choice!r}; {name} computes in {', '.join(engine.precisions)}"
+        )
+    return engine, precision or None

@@ -20,12 +20,25 @@ if TYPE_CHECKING:
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
-class Classifier(nn.Module):
+class Network(nn.Module):
+    """A model's function, in evaluation mode like the model itself.
+
+    A wrapper left in training mode, as modules start, would have exporters put the whole model
+    back into training mode when they are done: dropout in every later answer.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.eval()
+
+
+class Classifier(Network):
     """[B, T] ids and mask to logits [B, labels]."""
 
     def __init__(self, network: nn.Module, names: tuple[str, ...]) -> None:
-        super().__init__()
-        self.network, self.names = network, names
+        super().__init__(network)
+        self.names = names
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return logits [B, labels]; inputs: in the order of `names`, each [B, T]."""
@@ -34,12 +47,12 @@ class Classifier(nn.Module):
         return logits
 
 
-class Embedding(nn.Module):
+class Embedding(Network):
     """[B, T] ids and mask to pooled vectors [B, D]."""
 
     def __init__(self, network: nn.Module, names: tuple[str, ...], pooling: "Pooling") -> None:
-        super().__init__()
-        self.network, self.names, self.pooling = network, names, pooling
+        super().__init__(network)
+        self.names, self.pooling = names, pooling
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return vectors [B, D]; inputs: in the order of `names`, each [B, T]."""
@@ -48,12 +61,12 @@ class Embedding(nn.Module):
         return self.pooling.apply(hidden, named["attention_mask"])
 
 
-class Masked(nn.Module):
+class Masked(Network):
     """[B, T] ids and mask to logits [B, vocabulary] at the first mask of each row."""
 
     def __init__(self, network: nn.Module, names: tuple[str, ...], mask_token_id: int) -> None:
-        super().__init__()
-        self.network, self.names, self.mask_token_id = network, names, mask_token_id
+        super().__init__(network)
+        self.names, self.mask_token_id = names, mask_token_id
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return logits [B, vocabulary]; inputs: in the order of `names`, each [B, T]."""
@@ -83,15 +96,14 @@ def encoder_network(model: "LoadedModel") -> nn.Module:
     return Embedding(model.model, names, model.pooling)
 
 
-class CausalStep(nn.Module):
+class CausalStep(Network):
     """Token ids and the keys and values of all tokens before them to the next token's logits.
 
     One function is both prefill (nothing before: states of length 0) and decoding (one new token).
     """
 
     def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
+        super().__init__(network)
         taken = inspect.signature(network.forward).parameters
         self.takes_positions = "position_ids" in taken
         self.takes_logits_to_keep = "logits_to_keep" in taken
@@ -120,15 +132,11 @@ class CausalStep(nn.Module):
         return (output.logits[:, -1], *_flatten(output.past_key_values))
 
 
-class Seq2seqEncoder(nn.Module):
+class Seq2seqEncoder(Network):
     """Token ids to what the decoder's cross-attention reads: keys and values of each layer.
 
     Projecting them here, once a text, leaves a decoder that never sees the encoder's output.
     """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
         """Return key and value of each decoder layer in turn, [B, H, S, D]; inputs: [B, S]."""
@@ -146,12 +154,8 @@ class Seq2seqEncoder(nn.Module):
         return _flatten(cache.cross_attention_cache)
 
 
-class Seq2seqStep(nn.Module):
+class Seq2seqStep(Network):
     """One decoder step: the last token and all states to the next token's logits."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
 
     def forward(
         self, decoder_input_ids: Tensor, attention_mask: Tensor, *states: Tensor

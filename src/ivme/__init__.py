@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ivme.measure.meter import PerformanceMeter
     from ivme.measure.records import Record, load_record, save_record
     from ivme.models.loading import load_model
+    from ivme.tune.plan import load_plan
 
 __version__ = "0.1.0"
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "__version__",
     "compare",
     "load_model",
+    "load_plan",
     "load_record",
     "save_record",
 ]
@@ -31,6 +33,7 @@ _HOMES = {
     "Record": "ivme.measure.records",
     "compare": "ivme.measure.compare",
     "load_model": "ivme.models.loading",
+    "load_plan": "ivme.tune.plan",
     "load_record": "ivme.measure.records",
     "save_record": "ivme.measure.records",
 }

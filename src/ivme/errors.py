@@ -8,6 +8,7 @@ IvmeError                    everything below; exit status 1
         DeviceError          a device that is not there
         UnknownEngineError   no engine of that name
         RecordError          a file that is not a record, or of a newer schema
+        PlanError            a folder that is no plan, is damaged, or asks for what cannot be
         ThreadMismatchError  variants that would not run with equal threads
     RefusedError             an engine that cannot run this model, and why
     OutOfMemoryError         a configuration that did not fit
@@ -48,6 +49,10 @@ class UnknownEngineError(UsageError):
 
 class RecordError(UsageError):
     """The file is no record, is damaged, or was written by a newer version."""
+
+
+class PlanError(UsageError):
+    """The folder is no plan, is damaged, or asks for something that cannot be."""
 
 
 class ThreadMismatchError(UsageError):

@@ -21,7 +21,8 @@ class Batching:
 
     order: "given", as the caller has them, or "sorted", by length, so that texts of like length
     share a batch. padding: "dynamic", to the longest text of each batch, or "fixed", to `pad_to`
-    tokens; without `pad_to` to the most that the model takes.
+    tokens; without `pad_to` to the most that the model takes. streams: batches that run at a time,
+    each on its own session and threads; see ivme.engines.streams.
 
     Raises:
         UsageError: a value that is not allowed.
@@ -31,11 +32,14 @@ class Batching:
     order: str = "given"
     padding: str = "dynamic"
     pad_to: int | None = None
+    streams: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         if self.batch_size < 1:
             raise UsageError(f"batch_size={self.batch_size}; expected 1 or more")
+        if self.streams < 1:
+            raise UsageError(f"streams={self.streams}; expected 1 or more")
         if self.order not in STRATEGIES:
             raise UsageError(f"order={self.order!r}; expected one of {', '.join(STRATEGIES)}")
         if self.padding not in PADDINGS:

@@ -101,14 +101,15 @@ class ModelInterface:
         write_json(folder / FILE, content)
 
     @classmethod
-    def load(cls, folder: Path) -> "ModelInterface":
+    def load(cls, folder: Path, tokenizer: str = "transformers") -> "ModelInterface":
         """Return the interface saved in the folder.
+
+        tokenizer: "transformers", or "file" for its file alone, which needs no PyTorch; see
+        tokenizer_file.choose_tokenizer for whether both are the same.
 
         Raises:
             UsageError: its files are missing or damaged.
         """
-        from transformers import AutoTokenizer
-
         path = folder / FILE
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -118,9 +119,19 @@ class ModelInterface:
                 **content,
                 labels=labels,
                 pooling=None if pooling is None else Pooling(**pooling),
-                tokenizer=AutoTokenizer.from_pretrained(str(folder / TOKENIZER_FOLDER)),
+                tokenizer=_read_tokenizer(folder / TOKENIZER_FOLDER, tokenizer),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(
                 f"{path} does not describe a model ({error}); make the folder again"
             ) from error
+
+
+def _read_tokenizer(folder: Path, reader: str) -> "PreTrainedTokenizerBase":
+    if reader == "file":
+        from ivme.models.tokenizer_file import TokenizerFile
+
+        return TokenizerFile(folder)
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(folder))

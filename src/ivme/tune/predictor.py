@@ -1,0 +1,116 @@
+"""Predictors: a plan's model, ready to be called with texts from any thread."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, overload
+
+from ivme.engines.batching import Batching, predict_all
+from ivme.engines.protocol import ArtefactEngine, Prediction, Session
+from ivme.engines.registry import get_engine
+from ivme.errors import PlanError
+from ivme.models.interface import ModelInterface
+from ivme.tune.plan import ARTEFACT_FOLDER, Plan, read_plan
+from ivme.tune.plan_checks import check_files, notes_on_place
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Predictor:
+    """A plan's model, loaded: call it with a text or a list of texts. Safe to share by threads.
+
+    Attributes: `plan`; `precision`, which the engine says that it computes in; `notes`, which say
+    what the user of its answers and figures should know; `labels`, of a classifier.
+    """
+
+    def __init__(self, plan: Plan, session: Session, labels: tuple[str, ...], notes: Sequence[str]):
+        self.plan = plan
+        self.session = session
+        self.labels = labels
+        self.precision = session.precision
+        self.notes = (*notes, *session.notes)
+        self._lock = Lock()
+
+    @overload
+    def __call__(self, texts: str) -> Prediction: ...  # type: ignore[overload-overlap]  # a str is a Sequence
+
+    @overload
+    def __call__(self, texts: Sequence[str]) -> list[Prediction]: ...
+
+    def __call__(self, texts: str | Sequence[str]) -> Prediction | list[Prediction]:
+        """Return the prediction for a text, or a list of them for a list, in its order.
+
+        Raises:
+            WorkloadError: the model cannot read a text.
+        """
+        if isinstance(texts, str):
+            return self.predict([texts])[0]
+        return self.predict(texts)
+
+    def predict(self, texts: Sequence[str], batching: Batching | None = None) -> list[Prediction]:
+        """Return one prediction a text, in order; batching: the plan's own unless given."""
+        with self._lock:
+            return predict_all(self.session, texts, batching or self.plan.variant.batching)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the tokens that each text has after truncation."""
+        with self._lock:
+            return self.session.count_tokens(texts)
+
+    def close(self) -> None:
+        """Free the model."""
+        self.session.close()
+
+    def __enter__(self) -> "Predictor":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: "TracebackType | None",
+    ) -> None:
+        self.close()
+
+
+def open_plan(folder: Path, *, verify: bool) -> Predictor:
+    """Return the predictor of a plan's folder; see ivme.tune.plan.load_plan."""
+    plan = read_plan(folder)
+    notes = [*check_files(folder, verify=verify), *notes_on_place(plan)]
+    try:
+        session, labels = _open_session(folder, plan)
+    except ImportError as error:
+        raise PlanError(
+            f"{folder} runs on engine={plan.variant.engine!r}, which needs {error.name}, and that "
+            f"is not installed here; install it: pip install {_package(plan, error)}"
+        ) from error
+    if session.precision != plan.variant.precision:
+        notes.append(f"computes in {session.precision}, not in {plan.variant.precision} as planned")
+    return Predictor(plan, session, labels, notes)
+
+
+EXTRAS = {"bitsandbytes": "'ivme[gpu]'"}  # engine -> the extra that brings what it needs
+
+
+def _package(plan: Plan, error: ImportError) -> str:
+    return EXTRAS.get(plan.variant.engine, error.name or plan.variant.engine)
+
+
+def _open_session(folder: Path, plan: Plan) -> tuple[Session, tuple[str, ...]]:
+    engine, artefact = get_engine(plan.variant.engine), folder / ARTEFACT_FOLDER
+    if isinstance(engine, ArtefactEngine):
+        interface = ModelInterface.load(folder, plan.tokenizer)
+        return engine.open(artefact, interface, plan.options), interface.labels
+    from ivme.models.loading import load_model
+
+    model = load_model(
+        str(artefact),
+        device=plan.device,
+        dtype=plan.dtype,
+        attention=plan.attention,
+        kind=plan.kind,
+    )
+    model = replace(model, reference=plan.reference)
+    return engine.prepare(model, plan.options), model.labels

@@ -234,13 +234,41 @@ class MMRecForCausalLM(MMRecPreTrainedModel, GenerationMixin):
         targets = check_labels(labels, shift_labels, input_ids, self.config.vocab_size)
         kept = check_logits_to_keep(logits_to_keep, steps, targets is not None)
         padding = None if attention_mask is None else attention_mask[:, -steps:]
+        output = None
         if targets is None and self._may_fuse(input_ids, padding, output_hidden_states):
-            weights = usable_weights(self)
-            if weights is not None:
-                stepped, state = fused_step(self, weights, input_ids[:, 0], state)
-                kept_state = state if _or_default(use_cache, self.config.use_cache) else None
-                output = MMRecCausalLMOutput(logits=stepped.unsqueeze(1), state=kept_state)
-                return output if _or_default(return_dict, True) else output.to_tuple()
+            output = self._fused_step(input_ids, state)
+        if output is None:
+            output = self._read_in_chunks(
+                input_ids, state, chunk_size, padding, targets, kept, detach_state,
+                output_hidden_states,
+            )  # fmt: skip
+        if not _or_default(use_cache, self.config.use_cache):
+            output = type(output)(**{**output, "state": None})  # without the key: as if never kept
+        return output if _or_default(return_dict, True) else output.to_tuple()
+
+    def _fused_step(
+        self, input_ids: Tensor, state: MMRecState | None
+    ) -> MMRecCausalLMOutput | None:
+        """Return the output for one token a text; None if these weights cannot be fused."""
+        weights = usable_weights(self)
+        if weights is None:
+            return None
+        logits, state = fused_step(self, weights, input_ids[:, 0], state)
+        return MMRecCausalLMOutput(logits=logits.unsqueeze(1), state=state)
+
+    def _read_in_chunks(
+        self,
+        input_ids: Tensor,
+        state: MMRecState | None,
+        chunk_size: int,
+        padding: Tensor | None,
+        targets: Tensor | None,
+        kept: int,
+        detach_state: bool,
+        output_hidden_states: bool | None,
+    ) -> MMRecCausalLMOutput:
+        """Return the output of the modules; kept: last positions whose logits are wanted."""
+        steps = input_ids.shape[1]
         losses, planning, logits = [], [], []
         for start in range(0, steps, chunk_size):
             part = slice(start, start + chunk_size)
@@ -259,14 +287,14 @@ class MMRecForCausalLM(MMRecPreTrainedModel, GenerationMixin):
                 planning.append(output.planning_loss)
             if part.stop > steps - kept:
                 logits.append(self.lm_head(hidden[:, max(0, steps - kept - start) :]))
-        output = MMRecCausalLMOutput(
+        result = MMRecCausalLMOutput(
             logits=torch.cat(logits, dim=1) if logits else None,
-            state=state if _or_default(use_cache, self.config.use_cache) else None,
+            state=state,
             hidden_states=output.hidden_states,
         )
         if targets is not None:
-            self._add_losses(output, losses, planning, targets, padding)
-        return output if _or_default(return_dict, True) else output.to_tuple()
+            self._add_losses(result, losses, planning, targets, padding)
+        return result
 
     @property
     @torch.no_grad()

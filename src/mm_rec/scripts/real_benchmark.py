@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 RESULTS = "benchmark_results.json"
 WARMUP_CALLS = 3
+MOST_CALLS = 2000  # a figure: more samples say no more of a median, and fill the record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +144,7 @@ def _measure(meter: "PerformanceMeter", run: Callable[[], object], budget_s: flo
     import torch
 
     with torch.inference_mode():
-        meter.measure(run, budget_s=budget_s)
+        meter.measure(run, budget_s=budget_s, calls=MOST_CALLS)
 
 
 def _block(model: "MMRecForCausalLM", ids: object) -> Callable[[], object]:

@@ -11,6 +11,7 @@ from ivme.errors import UnknownEngineError
 ENGINES = {  # name -> module and class
     "transformers": "ivme.engines.transformers_engine:TransformersEngine",
     "pipeline": "ivme.engines.pipeline_engine:PipelineEngine",
+    "openvino": "ivme.engines.openvino_engine:OpenVinoEngine",
 }
 
 

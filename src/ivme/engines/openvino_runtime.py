@@ -1,0 +1,143 @@
+"""OpenVINO models compiled for this processor, with every setting pinned and read back.
+
+Needs the files that openvino_export.py wrote, and neither PyTorch nor NNCF.
+"""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ivme.errors import OutOfMemoryError, RefusedError, UsageError
+from ivme.hardware.signal_stack import kept_signal_stack
+from ivme.hardware.threads import ThreadSettings, openvino_config
+from ivme.measure.memory_guard import is_out_of_memory
+
+if TYPE_CHECKING:
+    import numpy as np
+
+HINTS = {"float32": "f32", "bfloat16": "bf16"}  # the others: the fastest around the products
+DYNAMIC_GROUP = 128  # activations that share a scale; 32 and 768 were slower, see experiments.md
+PRODUCTS = ("FullyConnected", "FullyConnectedQuantizedLegacy", "FullyConnectedCompressed", "MatMul")
+NAMES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "i8": "int8", "u8": "int8"}
+
+
+class CompiledNetwork:
+    """One compiled model; any thread may call it, each has an infer request of its own."""
+
+    def __init__(self, path: Path, precision: str, threads: int) -> None:
+        config = compile_config(precision, threads)
+        self.compiled = _compile(path, config)
+        self.precision_hint = self._read("INFERENCE_PRECISION_HINT").to_string()
+        self._requests = threading.local()
+        if self.precision_hint != config["INFERENCE_PRECISION_HINT"]:
+            raise RefusedError(
+                f"OpenVINO was asked for {config['INFERENCE_PRECISION_HINT']} and compiled "
+                f"{path.name} for {self.precision_hint}"
+            )
+        if (used := self._read("INFERENCE_NUM_THREADS")) != threads:
+            raise UsageError(
+                f"threads={threads}, and OpenVINO uses {used}; expected at most the cores it finds"
+            )
+
+    def infer(self, inputs: "Mapping[str, np.ndarray]") -> "list[np.ndarray]":
+        """Return the outputs in the model's order, as arrays of their own.
+
+        Raises:
+            OutOfMemoryError: the batch does not fit.
+        """
+        return list(run_request(self.request(), inputs).values())
+
+    def request(self) -> Any:
+        """Return the calling thread's infer request, made at its first call."""
+        if not hasattr(self._requests, "own"):
+            self._requests.own = self.compiled.create_infer_request()
+        return self._requests.own
+
+    def product_precisions(self) -> dict[str, int]:
+        """Return how many matrix products with weights run in each precision, as compiled."""
+        counts: dict[str, int] = {}
+        for node in self.compiled.get_runtime_model().get_ordered_ops():
+            information = node.get_rt_info()
+            if information["layerType"].value in PRODUCTS:
+                used = information["runtimePrecision"].value
+                name = NAMES.get(used, used)
+                counts[name] = counts.get(name, 0) + 1
+        return counts
+
+    def describe(self) -> str:
+        """Return a sentence on what OpenVINO says it runs."""
+        counts = self.product_precisions()
+        products = ", ".join(f"{count} in {name}" for name, count in sorted(counts.items()))
+        hint = NAMES.get(self.precision_hint, self.precision_hint)
+        return f"OpenVINO runs the matrix products {products}, the rest in {hint}"
+
+    def close(self) -> None:
+        """Free the model and the requests."""
+        self._requests = threading.local()
+        self.compiled = None
+
+    def _read(self, name: str) -> Any:
+        return self.compiled.get_property(name)
+
+
+def compile_config(precision: str, threads: int) -> dict[str, Any]:
+    """Return the properties that a model of this precision is compiled with.
+
+    Around int8 products the rest runs in bfloat16 where the processor has instructions for it:
+    attention takes a quarter of the time at 512 tokens, and half of that in bfloat16.
+    """
+    fast = "bf16" if has_bfloat16() else "f32"
+    hint = HINTS.get(precision, fast)
+    config = openvino_config(ThreadSettings(intra=threads)) | {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": hint,
+        "KV_CACHE_PRECISION": hint,
+        "ENABLE_CPU_PINNING": False,  # processes side by side would be pinned to the same cores
+    }
+    if precision in ("int8", "int4"):
+        config["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = str(DYNAMIC_GROUP)
+    return config
+
+
+def has_bfloat16() -> bool:
+    """Return whether the processor has instructions for bfloat16; OpenVINO emulates it else."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def run_request(request: Any, inputs: "Mapping[str, np.ndarray]") -> Any:
+    """Return the outputs of one call, copied; raises OutOfMemoryError where memory ran out."""
+    try:
+        return request.infer(inputs, share_inputs=True)
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise OutOfMemoryError(
+                f"OpenVINO ran out of memory on batches of {len(next(iter(inputs.values())))}; "
+                "use a smaller batch or shorter texts"
+            ) from error
+        raise
+
+
+def _compile(path: Path, config: Mapping[str, Any]) -> Any:
+    import openvino
+
+    try:
+        with kept_signal_stack():
+            return openvino.Core().compile_model(str(path), "CPU", config)
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise OutOfMemoryError(
+                f"the model in {path.parent} does not fit into memory; use precision=int8"
+            ) from error
+        raise UsageError(
+            f"OpenVINO cannot read {path}: {first_line(error)}; make it again"
+        ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return the part of OpenVINO's many lines that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    return (said or lines or [type(error).__name__])[0]

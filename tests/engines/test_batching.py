@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ivme.engines.batch_costs import BatchCost
 from ivme.engines.batching import (
     STRATEGIES,
     Batching,
@@ -22,12 +23,14 @@ class EchoSession:
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
+        self.counted: list[list[str]] = []
 
     def predict(self, texts: Sequence[str], stages: StageSeconds | None = None) -> list[Prediction]:
         self.calls.append(list(texts))
         return [Prediction(text=text) for text in texts]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        self.counted.append(list(texts))
         return [len(text) for text in texts]
 
     def close(self) -> None:
@@ -44,8 +47,43 @@ def test_every_text_is_in_exactly_one_batch(lengths: list[int], size: int, order
     positions = [at for batch in batches for at in batch.positions]
 
     assert sorted(positions) == list(range(len(lengths)))
-    assert all(len(batch.positions) <= size for batch in batches)
-    assert len(batches) == -(-len(lengths) // size)
+    assert all(1 <= len(batch.positions) <= size for batch in batches)
+    assert order == "packed" or len(batches) == -(-len(lengths) // size)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 512), max_size=40),
+    size=st.integers(1, 9),
+    tokens=st.integers(1, 1024),
+    order=st.sampled_from(sorted(STRATEGIES)),
+)
+def test_a_token_budget_bounds_every_batch_of_more_than_one_text(
+    lengths: list[int], size: int, tokens: int, order: str
+) -> None:
+    batching = Batching(batch_size=size, order=order, max_batch_tokens=tokens)
+    batches = make_batches(lengths, batching)
+
+    assert sorted(at for batch in batches for at in batch.positions) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch.positions) <= size
+        assert len(batch.positions) == 1 or len(batch.positions) * batch.padded_length <= tokens
+
+
+@given(
+    lengths=st.lists(st.integers(1, 512), max_size=40),
+    buckets=st.lists(st.integers(1, 600), min_size=1, max_size=6, unique=True).map(sorted),
+    order=st.sampled_from(sorted(STRATEGIES)),
+)
+def test_a_bucketed_batch_has_the_length_of_a_bucket_that_holds_it(
+    lengths: list[int], buckets: list[int], order: str
+) -> None:
+    batching = Batching(batch_size=4, order=order, padding="bucketed", buckets=tuple(buckets))
+
+    for batch in make_batches(lengths, batching):
+        longest = max(lengths[at] for at in batch.positions)
+        assert batch.padded_length >= longest
+        assert batch.padded_length in (*buckets, longest)
+        assert not any(longest <= bucket < batch.padded_length for bucket in buckets)
 
 
 @given(lengths=st.lists(st.integers(1, 512), min_size=1, max_size=40), size=st.integers(1, 9))
@@ -78,7 +116,17 @@ def test_predictions_come_in_the_callers_order(order: str) -> None:
     predictions = predict_all(session, texts, Batching(batch_size=2, order=order))
 
     assert [prediction.text for prediction in predictions] == texts
-    assert len(session.calls) == 3
+    assert sorted(text for call in session.calls for text in call) == sorted(texts)
+
+
+def test_texts_are_not_counted_where_batches_do_not_depend_on_it() -> None:
+    session = EchoSession()
+    predict_all(session, ["a", "bb"], Batching(batch_size=2))
+    predict_all(session, ["ccc"], Batching(batch_size=2, order="packed"))
+
+    assert session.counted == []
+    predict_all(session, ["dd", "e"], Batching(batch_size=2, max_batch_tokens=4))
+    assert session.counted == [["dd", "e"]]
 
 
 def test_sorted_batches_hold_texts_of_like_length_the_longest_first() -> None:
@@ -120,9 +168,16 @@ def test_fixed_padding_without_a_length_takes_the_models_own() -> None:
     ("arguments", "message"),
     [
         ({"batch_size": 0}, "batch_size=0; expected 1 or more"),
-        ({"order": "random"}, "order='random'; expected one of given, sorted"),
-        ({"padding": "none"}, "padding='none'; expected one of dynamic, fixed"),
+        ({"max_batch_tokens": 0}, "max_batch_tokens=0; expected 1 or more"),
+        ({"streams": 0}, "streams=0; expected 1 or more"),
+        ({"order": "random"}, "order='random'; expected one of given, sorted, packed"),
+        ({"padding": "none"}, "padding='none'; expected one of dynamic, bucketed, fixed"),
         ({"pad_to": 8}, "pad_to=8 needs padding='fixed'"),
+        ({"padding": "bucketed"}, "padding='bucketed' and buckets go together"),
+        ({"buckets": (8,)}, "padding='bucketed' and buckets go together"),
+        ({"padding": "bucketed", "buckets": (8, 8)}, r"\(8, 8\); expected rising lengths"),
+        ({"padding": "bucketed", "buckets": (0, 8)}, r"\(0, 8\); expected rising lengths"),
+        ({"cost": BatchCost(call_s=1, token_s=1)}, "cost needs order='packed', not 'given'"),
     ],
 )
 def test_values_that_are_not_allowed_are_refused(arguments: dict, message: str) -> None:

@@ -1,28 +1,33 @@
 """The batcher: which texts run together, how they are padded, and what padding costs.
 
-A strategy gets the texts' lengths and returns batches of their positions. To add one (buckets, a
-token budget), write a function and name it in STRATEGIES.
+A strategy (batch_cuts.py) gets the texts' lengths and returns batches of their positions.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import accumulate
 
+from ivme.engines.batch_costs import BatchCost
+from ivme.engines.batch_cuts import STRATEGIES
+from ivme.engines.buckets import pad_to_bucket
 from ivme.engines.protocol import EngineOptions, Prediction, Session, StageSeconds
 from ivme.errors import UsageError
 
-PADDINGS = ("dynamic", "fixed")
+PADDINGS = ("dynamic", "bucketed", "fixed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batching:
     """How texts are put into batches.
 
-    order: "given", as the caller has them, or "sorted", by length, so that texts of like length
-    share a batch. padding: "dynamic", to the longest text of each batch, or "fixed", to `pad_to`
-    tokens; without `pad_to` to the most that the model takes. streams: batches that run at a time,
-    each on its own session and threads; see ivme.engines.streams.
+    batch_size: texts at most. max_batch_tokens: tokens at most, padding counted; a text longer
+    than that runs alone. order: "given", as the caller has them; "sorted", by length, so that
+    texts of like length share a batch; "packed", sorted and cut where the batches together cost
+    least by `cost`, or by what is usual on processors. padding: "dynamic", to the longest text of
+    each batch; "bucketed", to the smallest of `buckets` that holds it (a longer one stays as it
+    is); "fixed", to `pad_to` tokens, without it to the most that the model takes. streams: batches
+    that run at a time, each in a session and on threads of its own; see ivme.engines.streams.
 
     Raises:
         UsageError: a value that is not allowed.
@@ -32,20 +37,44 @@ class Batching:
     order: str = "given"
     padding: str = "dynamic"
     pad_to: int | None = None
+    max_batch_tokens: int | None = None
+    buckets: tuple[int, ...] = ()
+    cost: BatchCost | None = None
     streams: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        if self.batch_size < 1:
-            raise UsageError(f"batch_size={self.batch_size}; expected 1 or more")
-        if self.streams < 1:
-            raise UsageError(f"streams={self.streams}; expected 1 or more")
+        for name in ("batch_size", "max_batch_tokens", "pad_to", "streams"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name}={value}; expected 1 or more")
         if self.order not in STRATEGIES:
             raise UsageError(f"order={self.order!r}; expected one of {', '.join(STRATEGIES)}")
         if self.padding not in PADDINGS:
             raise UsageError(f"padding={self.padding!r}; expected one of {', '.join(PADDINGS)}")
         if self.pad_to is not None and self.padding != "fixed":
             raise UsageError(f"pad_to={self.pad_to} needs padding='fixed', not {self.padding!r}")
+        if self.cost is not None and self.order != "packed":
+            raise UsageError(f"cost needs order='packed', not {self.order!r}")
+        if (self.padding == "bucketed") != bool(self.buckets):
+            raise UsageError(
+                f"buckets={self.buckets} with padding={self.padding!r}; padding='bucketed' and "
+                "buckets go together"
+            )
+        if any(low >= high for low, high in zip((0, *self.buckets), self.buckets, strict=False)):
+            raise UsageError(f"buckets={self.buckets}; expected rising lengths of 1 or more")
+
+    def texts_at(self, length: int) -> int:
+        """Return the texts that a batch padded to `length` tokens may hold, at least 1."""
+        if self.max_batch_tokens is None:
+            return self.batch_size
+        return max(1, min(self.batch_size, self.max_batch_tokens // max(length, 1)))
+
+    def padded_length(self, longest: int) -> int:
+        """Return the tokens that a batch is padded to whose longest text has `longest`."""
+        if self.pad_to is not None:
+            return self.pad_to
+        return pad_to_bucket(longest, self.buckets)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,49 +98,12 @@ class PaddingStatistics:
         return 1 - self.real_tokens / self.padded_tokens if self.padded_tokens else 0.0
 
 
-Strategy = Callable[[Sequence[int], Batching], list[tuple[int, ...]]]
-
-
-def in_given_order(lengths: Sequence[int], batching: Batching) -> list[tuple[int, ...]]:
-    """Return the positions cut into batches as they come."""
-    return _cut(range(len(lengths)), batching.batch_size)
-
-
-def by_length(lengths: Sequence[int], batching: Batching) -> list[tuple[int, ...]]:
-    """Return the positions sorted by length and cut; the longest first, so that it fails early.
-
-    The batch that is not full goes where it saves most padding: of all ways to fill so many
-    batches, none pads less.
-    """
-    size = batching.batch_size
-    positions = sorted(range(len(lengths)), key=lambda at: -lengths[at])
-    remainder = len(positions) % size
-    if not remainder:
-        return _cut(positions, size)
-    full = len(positions) // size
-    before = [0, *accumulate(size * lengths[positions[at * size]] for at in range(full))]
-    after = [0, *accumulate(size * lengths[positions[remainder + at * size]] for at in range(full))]
-
-    def padded_tokens(at: int) -> int:
-        return before[at] + remainder * lengths[positions[at * size]] + after[full] - after[at]
-
-    start = min(range(full + 1), key=padded_tokens) * size
-    end = start + remainder
-    rest = _cut(positions[end:], size)
-    return [*_cut(positions[:start], size), tuple(positions[start:end]), *rest]
-
-
-STRATEGIES: Mapping[str, Strategy] = {"given": in_given_order, "sorted": by_length}
-
-
 def make_batches(lengths: Sequence[int], batching: Batching) -> list[Batch]:
     """Return the batches for texts of `lengths` tokens; every text is in exactly one."""
+    padded = [batching.padded_length(length) for length in lengths]
     return [
-        Batch(
-            positions=positions,
-            padded_length=batching.pad_to or max(lengths[at] for at in positions),
-        )
-        for positions in STRATEGIES[batching.order](lengths, batching)
+        Batch(positions=positions, padded_length=max(padded[at] for at in positions))
+        for positions in STRATEGIES[batching.order](padded, batching)
     ]
 
 
@@ -138,7 +130,7 @@ def resolve_batching(batching: Batching, max_length: int | None) -> Batching:
 
 def options_for(options: EngineOptions, batching: Batching) -> EngineOptions:
     """Return the engine options under which sessions pad as the (resolved) batching says."""
-    return dataclasses.replace(options, pad_to=batching.pad_to)
+    return dataclasses.replace(options, pad_to=batching.pad_to, buckets=batching.buckets)
 
 
 def predict_all(
@@ -151,17 +143,37 @@ def predict_all(
 ) -> list[Prediction]:
     """Return one prediction a text, in the caller's order, run in batches.
 
-    lengths: tokens of each text, if known; otherwise they are counted where the order needs them,
-    which is part of the work. The session's own options decide on fixed padding: see options_for.
+    session: for several streams a SessionPool, which calls may share. lengths: tokens of each
+    text, if known; otherwise they are counted where batches depend on them, which is part of the
+    work. The session's own options decide on fixed and bucketed padding: see options_for.
     """
     if lengths is None:
-        lengths = [0] * len(texts) if batching.order == "given" else session.count_tokens(texts)
+        lengths = _count(session, texts, batching)
+    batches = make_batches(lengths, batching)
+
+    def run(batch: Batch) -> list[Prediction]:
+        return session.predict([texts[at] for at in batch.positions], stages)
+
     predictions: dict[int, Prediction] = {}
-    for batch in make_batches(lengths, batching):
-        answers = session.predict([texts[at] for at in batch.positions], stages)
+    for batch, answers in zip(batches, _run_all(run, batches, batching.streams), strict=True):
         predictions.update(zip(batch.positions, answers, strict=True))
     return [predictions[at] for at in range(len(texts))]
 
 
-def _cut(positions: Sequence[int], size: int) -> list[tuple[int, ...]]:
-    return [tuple(positions[at : at + size]) for at in range(0, len(positions), size)]
+def _count(session: Session, texts: Sequence[str], batching: Batching) -> Sequence[int]:
+    if len(texts) <= 1 or (batching.order == "given" and batching.max_batch_tokens is None):
+        return [1] * len(texts)  # where texts go does not depend on it
+    return session.count_tokens(texts)
+
+
+def _run_all(
+    run: Callable[[Batch], list[Prediction]], batches: Sequence[Batch], streams: int
+) -> Iterable[list[Prediction]]:
+    """Return each batch's predictions in order, running `streams` batches at a time.
+
+    After a failure or an interrupt no further batch starts.
+    """
+    if min(streams, len(batches)) <= 1:
+        return map(run, batches)
+    with ThreadPoolExecutor(streams) as executor:
+        return list(executor.map(run, batches))

@@ -1,9 +1,10 @@
 """Texts to token ids, the same way in every engine: truncation, padding, and their limits."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ivme.engines.buckets import pad_to_bucket
 from ivme.engines.protocol import EngineOptions
 from ivme.errors import UsageError, WorkloadError
 
@@ -20,6 +21,7 @@ class TokenLimits:
 
     max_length: int | None
     pad_to: int | None
+    buckets: tuple[int, ...] = ()  # a batch is padded to the smallest that holds it
 
     def tokenizer_arguments(self) -> dict[str, Any]:
         """Return the arguments that make a Transformers tokenizer keep to the limits."""
@@ -58,7 +60,7 @@ def token_limits(model: "TextModel", options: EngineOptions) -> TokenLimits:
     max_length = options.max_length or limit
     if options.pad_to and max_length:
         max_length = min(max_length, options.pad_to)
-    return TokenLimits(max_length=max_length, pad_to=options.pad_to)
+    return TokenLimits(max_length=max_length, pad_to=options.pad_to, buckets=options.buckets)
 
 
 def encode(model: "TextModel", texts: Sequence[str], limits: TokenLimits) -> "BatchEncoding":
@@ -68,7 +70,14 @@ def encode(model: "TextModel", texts: Sequence[str], limits: TokenLimits) -> "Ba
         WorkloadError: an empty text gives the model no token at all.
     """
     refuse_empty(model, texts)
-    return model.tokenizer(list(texts), return_tensors="pt", **limits.tokenizer_arguments())
+    encoded = model.tokenizer(list(texts), return_tensors="pt", **limits.tokenizer_arguments())
+    missing = _missing_columns(encoded["input_ids"].shape[1], limits)
+    if missing:
+        from torch.nn.functional import pad
+
+        for name, fill in _fills(model, encoded).items():
+            encoded[name] = pad(encoded[name], _on_side(model, missing), value=fill)
+    return encoded
 
 
 def encode_arrays(
@@ -81,6 +90,13 @@ def encode_arrays(
     """
     refuse_empty(model, texts)
     encoded = model.tokenizer(list(texts), return_tensors="np", **limits.tokenizer_arguments())
+    missing = _missing_columns(encoded["input_ids"].shape[1], limits)
+    if missing:
+        import numpy as np
+
+        for name, fill in _fills(model, encoded).items():
+            widths = ((0, 0), _on_side(model, missing))
+            encoded[name] = np.pad(encoded[name], widths, constant_values=fill)
     return {name: array.astype("int64", copy=False) for name, array in encoded.items()}
 
 
@@ -101,3 +117,17 @@ def count_tokens(model: "TextModel", texts: Sequence[str], limits: TokenLimits) 
         return_attention_mask=False,
     )
     return [len(tokens) for tokens in encoded["input_ids"]]
+
+
+def _missing_columns(length: int, limits: TokenLimits) -> int:
+    """Return the columns that a batch lacks to fill its bucket."""
+    return pad_to_bucket(length, limits.buckets) - length
+
+
+def _fills(model: "TextModel", names: Iterable[str]) -> dict[str, int]:
+    """Return what padding is filled with in each of a model's inputs."""
+    return {name: model.tokenizer.pad_token_id if name == "input_ids" else 0 for name in names}
+
+
+def _on_side(model: "TextModel", columns: int) -> tuple[int, int]:
+    return (columns, 0) if model.tokenizer.padding_side == "left" else (0, columns)

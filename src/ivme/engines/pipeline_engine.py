@@ -40,6 +40,8 @@ class PipelineEngine:
     def prepare(self, model: "LoadedModel", options: EngineOptions) -> "PipelineSession":
         """Return a session on the loaded model; raises RefusedError if there can be none."""
         reason = self.refusal(model)
+        if not reason and options.buckets:
+            reason = "the pipeline pads by itself, not to buckets; use padding='dynamic' or 'fixed'"
         if reason:
             raise RefusedError(reason)
         return PipelineSession(model, options)

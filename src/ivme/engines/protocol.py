@@ -34,6 +34,7 @@ class EngineOptions:
     threads: int = 1
     max_length: int | None = None  # tokens; longer texts are cut; None: the model's own limit
     pad_to: int | None = None  # tokens; pad every batch to this; None: to its longest text
+    buckets: tuple[int, ...] = ()  # tokens; pad every batch to the smallest that holds it
     new_tokens: int = 16  # generated tokens a text, exactly; generating models only
     precision: str | None = None  # one of the engine's own; None: as loaded, or else its first
     calibration_texts: tuple[str, ...] = ()  # that "int8-static" takes its ranges from

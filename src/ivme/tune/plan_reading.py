@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ivme.engines.batch_costs import cost_from
 from ivme.engines.batching import Batching
 from ivme.engines.registry import ENGINES, get_engine
 from ivme.errors import PlanError, UsageError
@@ -113,7 +114,8 @@ def _batching_from(path: Path, content: Any) -> Batching:
     if not isinstance(content, dict) or not set(content) <= names:
         raise PlanError(f"{path}: batching={content!r}; expected an object of {sorted(names)}")
     try:
-        return Batching(**content)
+        buckets, cost = tuple(content.get("buckets", ())), cost_from(content.get("cost"))
+        return Batching(**{**content, "buckets": buckets, "cost": cost})
     except (UsageError, TypeError) as error:
         raise PlanError(f"{path}: batching: {error}") from error
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, overload
 
 from ivme.engines.batching import Batching, predict_all
-from ivme.engines.protocol import ArtefactEngine, Prediction, Session
+from ivme.engines.protocol import ArtefactEngine, Prediction
 from ivme.engines.registry import get_engine
+from ivme.engines.streams import SessionPool, prepare_streams
 from ivme.errors import PlanError
 from ivme.models.interface import ModelInterface
 from ivme.tune.plan import ARTEFACT_FOLDER, Plan, read_plan
@@ -25,13 +25,14 @@ class Predictor:
     what the user of its answers and figures should know; `labels`, of a classifier.
     """
 
-    def __init__(self, plan: Plan, session: Session, labels: tuple[str, ...], notes: Sequence[str]):
+    def __init__(
+        self, plan: Plan, session: SessionPool, labels: tuple[str, ...], notes: Sequence[str]
+    ):
         self.plan = plan
         self.session = session
         self.labels = labels
         self.precision = session.precision
         self.notes = (*notes, *session.notes)
-        self._lock = Lock()
 
     @overload
     def __call__(self, texts: str) -> Prediction: ...  # type: ignore[overload-overlap]  # a str is a Sequence
@@ -51,13 +52,11 @@ class Predictor:
 
     def predict(self, texts: Sequence[str], batching: Batching | None = None) -> list[Prediction]:
         """Return one prediction a text, in order; batching: the plan's own unless given."""
-        with self._lock:
-            return predict_all(self.session, texts, batching or self.plan.variant.batching)
+        return predict_all(self.session, texts, batching or self.plan.variant.batching)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the tokens that each text has after truncation."""
-        with self._lock:
-            return self.session.count_tokens(texts)
+        return self.session.count_tokens(texts)
 
     def close(self) -> None:
         """Free the model."""
@@ -80,15 +79,17 @@ def open_plan(folder: Path, *, verify: bool) -> Predictor:
     plan = read_plan(folder)
     notes = [*check_files(folder, verify=verify), *notes_on_place(plan)]
     try:
-        session, labels = _open_session(folder, plan)
+        sessions, labels = _open_sessions(folder, plan)
     except ImportError as error:
         raise PlanError(
             f"{folder} runs on engine={plan.variant.engine!r}, which needs {error.name}, and that "
             f"is not installed here; install it: pip install {_package(plan, error)}"
         ) from error
-    if session.precision != plan.variant.precision:
-        notes.append(f"computes in {session.precision}, not in {plan.variant.precision} as planned")
-    return Predictor(plan, session, labels, notes)
+    if sessions.precision != plan.variant.precision:
+        notes.append(
+            f"computes in {sessions.precision}, not in {plan.variant.precision} as planned"
+        )
+    return Predictor(plan, sessions, labels, notes)
 
 
 EXTRAS = {"bitsandbytes": "'ivme[gpu]'"}  # engine -> the extra that brings what it needs
@@ -98,11 +99,14 @@ def _package(plan: Plan, error: ImportError) -> str:
     return EXTRAS.get(plan.variant.engine, error.name or plan.variant.engine)
 
 
-def _open_session(folder: Path, plan: Plan) -> tuple[Session, tuple[str, ...]]:
+def _open_sessions(folder: Path, plan: Plan) -> tuple[SessionPool, tuple[str, ...]]:
+    """Return the plan's sessions, as many as its batching has streams, and the model's labels."""
     engine, artefact = get_engine(plan.variant.engine), folder / ARTEFACT_FOLDER
+    streams = plan.variant.batching.streams
     if isinstance(engine, ArtefactEngine):
-        interface = ModelInterface.load(folder, plan.tokenizer)
-        return engine.open(artefact, interface, plan.options), interface.labels
+        interfaces = [ModelInterface.load(folder, plan.tokenizer) for _ in range(streams)]
+        sessions = [engine.open(artefact, interface, plan.options) for interface in interfaces]
+        return SessionPool(sessions), interfaces[0].labels
     from ivme.models.loading import load_model
 
     model = load_model(
@@ -113,4 +117,4 @@ def _open_session(folder: Path, plan: Plan) -> tuple[Session, tuple[str, ...]]:
         kind=plan.kind,
     )
     model = replace(model, reference=plan.reference)
-    return engine.prepare(model, plan.options), model.labels
+    return prepare_streams(engine, model, plan.options, streams), model.labels

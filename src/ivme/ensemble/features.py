@@ -1,0 +1,186 @@
+"""TF-IDF features of texts, to the last bit those of scikit-learn, without scikit-learn.
+
+Owns the n-grams and weights of a fitted vectorizer, and the hash that binds members to them.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ivme.ensemble.ngrams import SPLITTERS, count_ngrams
+from ivme.ensemble.rows import FeatureRows, join_rows
+from ivme.errors import UsageError
+
+FORMAT = "ivme.tfidf"
+VERSION = 1
+MAX_NGRAM = 32  # characters or words; longer ones repeat whole sentences
+
+
+@dataclass(frozen=True, kw_only=True)
+class NgramSettings:
+    """One kind of n-grams: how to split, and how many of the most frequent to keep.
+
+    splitting: word, char, or char_wb (characters inside words). min_texts: n-grams in fewer
+    texts are left out. is_sublinear: 1 + log(count) in the place of the count.
+    """
+
+    splitting: str = "word"
+    shortest: int = 1
+    longest: int = 2
+    max_features: int = 5000
+    min_texts: int = 2
+    is_sublinear: bool = False
+
+    def __post_init__(self) -> None:
+        if self.splitting not in SPLITTERS:
+            raise UsageError(f"splitting={self.splitting!r}; expected one of {sorted(SPLITTERS)}")
+        if not 1 <= self.shortest <= self.longest <= MAX_NGRAM:
+            raise UsageError(
+                f"n-grams from shortest={self.shortest} to longest={self.longest}; expected "
+                f"1 <= shortest <= longest <= {MAX_NGRAM}"
+            )
+        if self.max_features < 1 or self.min_texts < 1:
+            raise UsageError(
+                f"max_features={self.max_features}, min_texts={self.min_texts}; expected 1 or more"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NgramBlock:
+    """The n-grams of one kind, in the order of their columns, with their inverse frequencies.
+
+    idf: float64 [len(ngrams)]. The values of a block have length 1, in the Euclidean norm.
+    """
+
+    settings: NgramSettings
+    ngrams: tuple[str, ...]
+    idf: NDArray[np.float64]
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {ngram: number for number, ngram in enumerate(self.ngrams)}
+
+    def weigh(self, text: str) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Return the columns of the n-grams in the text, rising, and their weights."""
+        settings = self.settings
+        counts = count_ngrams(
+            text,
+            SPLITTERS[settings.splitting],
+            settings.shortest,
+            settings.longest,
+            self._numbers,
+        )
+        columns = np.fromiter(sorted(counts), np.int32, len(counts))
+        weights = np.fromiter(map(counts.__getitem__, columns.tolist()), np.float64, len(counts))
+        if settings.is_sublinear:
+            weights = np.log(weights) + 1.0
+        weights *= self.idf[columns]
+        return columns, _normalized(weights)
+
+
+@dataclass(frozen=True)
+class TfidfFeatures:
+    """Fitted TF-IDF features: blocks of n-grams side by side."""
+
+    blocks: tuple[NgramBlock, ...]
+
+    @property
+    def count(self) -> int:
+        """The number of columns."""
+        return sum(len(block.ngrams) for block in self.blocks)
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of everything that decides a value; members keep the one they were trained on."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The name of each column: its kind and n-gram, printable characters only."""
+        return tuple(
+            f"{block.settings.splitting}:{_printable(ngram)}"
+            for block in self.blocks
+            for ngram in block.ngrams
+        )
+
+    def transform(self, text: str) -> FeatureRows:
+        """Return the features of one text as one row; words never seen count for nothing."""
+        columns, weights = [], []
+        first = 0
+        for block in self.blocks:
+            found, weighed = block.weigh(text)
+            columns.append(found + np.int32(first))
+            weights.append(weighed)
+            first += len(block.ngrams)
+        indices = columns[0] if len(columns) == 1 else np.concatenate(columns)
+        return FeatureRows(
+            starts=np.array([0, len(indices)], np.int64),
+            indices=indices,
+            values=weights[0] if len(weights) == 1 else np.concatenate(weights),
+            feature_count=first,
+        )
+
+    def transform_batch(self, texts: Sequence[str]) -> FeatureRows:
+        """Return the features of each text, a row each."""
+        return join_rows([self.transform(text) for text in texts], self.count)
+
+    def to_json(self) -> str:
+        """Return the features as JSON, ASCII only: any character survives, lone surrogates too."""
+        blocks = [
+            {
+                "settings": asdict(block.settings),
+                "ngrams": block.ngrams,
+                "idf": block.idf.tolist(),
+            }
+            for block in self.blocks
+        ]
+        return json.dumps({"format": FORMAT, "version": VERSION, "blocks": blocks})
+
+
+def features_from_json(content: str, source: str) -> TfidfFeatures:
+    """Return the features that `to_json` wrote; `source` names the file in errors.
+
+    Raises:
+        UsageError: not such a file, of a newer version, or with parts that do not fit together.
+    """
+    try:
+        found = json.loads(content)
+        is_ours = found["format"] == FORMAT and found["version"] == VERSION
+        blocks = tuple(_read_block(block) for block in found["blocks"]) if is_ours else ()
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UsageError(f"{source} holds no TF-IDF features ({error}); train again") from error
+    if not blocks:
+        raise UsageError(
+            f"{source} is not of format {FORMAT!r}, version {VERSION}; train again, or use the "
+            "version of ivme that wrote it"
+        )
+    return TfidfFeatures(blocks)
+
+
+def _read_block(block: dict) -> NgramBlock:
+    ngrams = tuple(block["ngrams"])
+    idf = np.array(block["idf"], np.float64)
+    if not ngrams or idf.shape != (len(ngrams),) or len(set(ngrams)) != len(ngrams):
+        raise ValueError(f"{len(ngrams)} n-grams with {idf.size} inverse frequencies")
+    if not all(isinstance(ngram, str) for ngram in ngrams) or not np.isfinite(idf).all():
+        raise ValueError("an n-gram that is no text, or a weight that is no number")
+    return NgramBlock(settings=NgramSettings(**block["settings"]), ngrams=ngrams, idf=idf)
+
+
+def _normalized(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    if not len(weights):
+        return weights
+    # Added up one after the other, as scikit-learn does: np.sum would round otherwise.
+    return weights / np.sqrt(np.cumsum(weights * weights)[-1])
+
+
+def _printable(ngram: str) -> str:
+    return "".join(
+        letter if letter.isprintable() and letter != "\\" else f"\\u{{{ord(letter):x}}}"
+        for letter in ngram
+    )

@@ -98,7 +98,7 @@ class Comparison:
 class Record:
     """Everything that one run of a measuring command found."""
 
-    kind: str  # "bench", "compare", "doctor"
+    kind: str  # "bench", "compare", "doctor", "tune"
     command: tuple[str, ...]
     created_at: str  # ISO 8601, UTC
     # ivme.hardware.Inventory as a dict; "ceilings" beside it where measured

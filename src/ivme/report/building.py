@@ -24,8 +24,10 @@ from ivme.report.sections.provenance import (
 )
 from ivme.report.sections.speed import cost_section, latency_section, speed_figures, speed_findings
 from ivme.report.sections.spread import spread_section, stage_section
+from ivme.report.sections.tuning import tuning_findings, tuning_section
 
 FINDINGS: tuple[Callable[[Record], list[Block]], ...] = (
+    tuning_findings,
     comparison_findings,
     speed_findings,
     note_findings,
@@ -37,6 +39,7 @@ KEY_FIGURES: tuple[Callable[[Record], list[KeyFigure]], ...] = (
 )
 SECTIONS: tuple[Callable[[Record], Section | None], ...] = (
     advice_section,
+    tuning_section,
     comparison_section,
     architecture_section,
     latency_section,

@@ -1,9 +1,9 @@
 """Variants: the ways to run one model that a search tells apart."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ivme.engines.batching import Batching
+from ivme.engines.batching import Batching, options_for
 from ivme.engines.protocol import EngineOptions
 
 
@@ -21,19 +21,40 @@ class Variant:
         """What tables call it, as the command line takes it: "openvino:int8"."""
         return f"{self.engine}:{self.precision}"
 
+    @property
+    def label(self) -> str:
+        """What tells it from every other: "openvino:int8 · batch 16 sorted · 2 threads"."""
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"{self.name} · {describe_batching(self.batching)} · {threads}"
+
     def options(self, base: EngineOptions) -> EngineOptions:
         """Return the engine's options for this variant; base: what all variants share."""
-        return replace(
-            base, threads=self.threads, precision=self.precision, pad_to=self.batching.pad_to
-        )
+        shared = replace(base, threads=self.threads, precision=self.precision)
+        return options_for(shared, self.batching)
 
     def as_settings(self) -> dict[str, Any]:
-        """Return the variant as a record keeps it."""
+        """Return the variant as a record keeps it; the batching's own fields beside the rest."""
         return {
             "engine": self.engine,
             "precision": self.precision,
             "threads": self.threads,
-            "batch_size": self.batching.batch_size,
-            "order": self.batching.order,
-            "padding": self.batching.padding,
+            **asdict(self.batching),
         }
+
+
+def describe_batching(batching: Batching) -> str:
+    """Return the batching in a few words, as in "batch 16 sorted"."""
+    words = [f"batch {batching.batch_size}"]
+    if batching.order != "given":
+        words.append(batching.order)
+    if batching.cost is not None:
+        words.append("by measured cost")
+    if batching.max_batch_tokens is not None:
+        words.append(f"of {batching.max_batch_tokens} tokens")
+    if batching.buckets:
+        words.append(f"in {len(batching.buckets)} buckets")
+    if batching.padding == "fixed":
+        words.append(f"padded to {batching.pad_to or 'the limit'}")
+    if batching.streams > 1:
+        words.append(f"in {batching.streams} streams")
+    return " ".join(words)

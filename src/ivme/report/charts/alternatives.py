@@ -8,6 +8,7 @@ from ivme.report.charts.specifications import (
     Chart,
     ForestChart,
     LineChart,
+    ScatterChart,
     SequenceChart,
     StripChart,
 )
@@ -36,6 +37,10 @@ def _tell_lines(chart: LineChart) -> str:
     return f"{chart.y_label} by {chart.x_label}: {'; '.join(told)}"
 
 
+def _tell_scatter(chart: ScatterChart) -> str:
+    return "; ".join(point.text for point in chart.points)
+
+
 def _tell_sequence(chart: SequenceChart) -> str:
     low, high = (format_number(bound) for bound in (min(chart.values), max(chart.values)))
     return f"{len(chart.values)} blocks between {low} and {high} {chart.y_label}"
@@ -49,6 +54,7 @@ _TOLD_BY: dict[type, Callable[[Any], str]] = {
     BarChart: _tell_bars,
     ForestChart: _tell_forest,
     LineChart: _tell_lines,
+    ScatterChart: _tell_scatter,
     SequenceChart: _tell_sequence,
     StripChart: _tell_strips,
 }

@@ -8,11 +8,13 @@ from ivme.report.charts.alternatives import alternative
 from ivme.report.charts.canvas import Canvas
 from ivme.report.charts.lines import draw_lines, draw_sequence
 from ivme.report.charts.rows import draw_bars, draw_forest, draw_strips
+from ivme.report.charts.scatter import draw_scatter
 from ivme.report.charts.specifications import (
     BarChart,
     Chart,
     ForestChart,
     LineChart,
+    ScatterChart,
     SequenceChart,
     StripChart,
 )
@@ -21,6 +23,7 @@ _DRAWN_BY: dict[type, Callable[[Any], tuple[Canvas, float]]] = {
     BarChart: draw_bars,
     ForestChart: draw_forest,
     LineChart: draw_lines,
+    ScatterChart: draw_scatter,
     SequenceChart: draw_sequence,
     StripChart: draw_strips,
 }

@@ -122,4 +122,29 @@ class SequenceChart:
     reference: float = 1.0
 
 
-Chart: TypeAlias = LineChart | BarChart | ForestChart | StripChart | SequenceChart
+@dataclass(frozen=True, kw_only=True)
+class ScatterPoint:
+    """One of several things that are weighed against each other by two figures and a size."""
+
+    label: str
+    x: float
+    y: float
+    text: str  # shown on hovering, and read out
+    size: float = 0.0  # of any unit; its square root is the radius; 0: unknown
+    group: int = 0  # index of color and marker
+    is_front: bool = False  # nothing beats it in both figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScatterChart:
+    """What there is to choose from; up and to the left is better. `limit`: the most x allowed."""
+
+    title: str
+    description: str
+    x_label: str
+    y_label: str
+    points: tuple[ScatterPoint, ...]
+    limit: float | None = None
+
+
+Chart: TypeAlias = LineChart | BarChart | ForestChart | StripChart | SequenceChart | ScatterChart

@@ -89,12 +89,12 @@ class OpenVinoEngine:
         self._check_precision(model, options)
         content = _read_build(folder, options)
         if model.kind in GENERATING:
-            from ivme.engines.openvino_generating import open_generating
+            from ivme.engines.openvino_generating import OpenVinoGeneratingSession
 
-            return open_generating(folder, model, options, content)
+            return OpenVinoGeneratingSession(folder, model, options, content)
         from ivme.engines.openvino_encoder import OpenVinoEncoderSession
 
-        return OpenVinoEncoderSession(folder, model, options, notes=tuple(content["notes"]))
+        return OpenVinoEncoderSession(folder, model, options, content)
 
     def _check_precision(self, model: "TextModel", options: EngineOptions) -> None:
         """Raise where the precision is none, not for this kind, or not on this processor."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ivme.engines.encoding import encode, encode_arrays, token_limits
 from ivme.engines.openvino_encoder import MODEL_FILE
 from ivme.engines.openvino_quiet import quiet_openvino
-from ivme.engines.openvino_runtime import first_line
+from ivme.engines.openvino_runtime import compile_config, first_line
 from ivme.engines.protocol import EngineOptions
 from ivme.errors import IvmeError, RefusedError
 from ivme.hardware.signal_stack import kept_signal_stack
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CALIBRATION_TEXTS = 64  # as many are enough for ranges; BERT-base takes about 10 s on one core
 CALIBRATION_TOKENS = 256  # a text; longer ones are cut for calibration
+SAME = 1e-3  # float32 sums in another order, through many layers
 TRACED_TEXTS = ("Return the value.", "A text of another length, padded or not.")
 
 
@@ -39,7 +40,9 @@ def write_encoder(model: "LoadedModel", options: EngineOptions, folder: Path) ->
     batch = encode(model, _in_kind(model, TRACED_TEXTS), token_limits(model, EngineOptions()))
     example = {name: batch[name] for name in names}
     with conversion(model, options):
-        network = convert(encoder_network(model), example)
+        module = encoder_network(model)
+        network = convert(module, example)
+        check_same(network, module, {name: rows[1:] for name, rows in example.items()}, model)
         if options.precision == "int8-static":
             network, notes = _calibrated(network, model, options, names)
         else:
@@ -68,7 +71,7 @@ def conversion(model: "LoadedModel", options: EngineOptions) -> Iterator[None]:
 def convert(network: "torch.nn.Module", example: "Mapping[str, torch.Tensor]") -> Any:
     """Return the network as an OpenVINO model whose inputs have the example's names.
 
-    Every dimension that two texts may differ in stays open.
+    Batch and length stay open; of states [B, H, T, D], heads and size are as in the example.
     """
     import openvino
     import torch
@@ -80,9 +83,43 @@ def convert(network: "torch.nn.Module", example: "Mapping[str, torch.Tensor]") -
     for port, (name, tensor) in zip(model.inputs, example.items(), strict=True):
         port.get_tensor().set_names({name})
         port.get_node().set_friendly_name(name)
-        port.get_node().set_partial_shape(openvino.PartialShape([-1] * tensor.ndim))
+        port.get_node().set_partial_shape(openvino.PartialShape(_open(tensor.shape)))
     model.validate_nodes_and_infer_types()
     return model
+
+
+def check_same(
+    converted: Any,
+    network: "torch.nn.Module",
+    inputs: "Mapping[str, torch.Tensor]",
+    model: "LoadedModel",
+) -> None:
+    """Compare a converted network with the one that it was converted from, on some inputs.
+
+    Conversion follows one example: what depended on its values or sizes may have become fixed.
+    Of a network that keeps its states inside, the outputs that are left are compared.
+
+    Raises:
+        RefusedError: the answers differ.
+    """
+    import numpy as np
+    import openvino
+    import torch
+
+    config = compile_config("float32", torch.get_num_threads())
+    request = openvino.Core().compile_model(converted, "CPU", config).create_infer_request()
+    arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
+    arrays["beam_idx"] = np.arange(len(next(iter(arrays.values()))), dtype=np.int32)
+    ours = request.infer({port.any_name: arrays[port.any_name] for port in converted.inputs})
+    with torch.inference_mode():
+        theirs = network(*inputs.values())
+    outputs = theirs if isinstance(theirs, tuple) else (theirs,)
+    for one, other in zip(ours.values(), outputs, strict=False):
+        if one.shape != other.shape or not np.allclose(one, other, rtol=SAME, atol=SAME):
+            raise RefusedError(
+                f"OpenVINO converts {model.reference} ({type(model.model).__name__}) into a model "
+                "that answers otherwise; use engine=transformers"
+            )
 
 
 def compressed(network: Any, precision: str | None) -> Any:
@@ -105,6 +142,11 @@ def save(network: Any, path: Path) -> None:
     import openvino
 
     openvino.save_model(network, str(path), compress_to_fp16=False)
+
+
+def _open(shape: "torch.Size") -> list[int]:
+    """Return the shape with -1 where two batches may differ."""
+    return [-1, -1] if len(shape) == 2 else [-1, shape[1], -1, shape[3]]
 
 
 def _calibrated(

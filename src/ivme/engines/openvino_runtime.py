@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ivme.engines.protocol import EngineOptions
 from ivme.errors import OutOfMemoryError, RefusedError, UsageError
 from ivme.hardware.signal_stack import kept_signal_stack
 from ivme.hardware.threads import ThreadSettings, openvino_config
@@ -25,9 +26,11 @@ NAMES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "i8": "int8", "
 class CompiledNetwork:
     """One compiled model; any thread may call it, each has an infer request of its own."""
 
-    def __init__(self, path: Path, precision: str, threads: int) -> None:
+    def __init__(self, path: Path, options: EngineOptions) -> None:
+        precision, threads = options.precision or "float32", options.threads
         config = compile_config(precision, threads)
         self.compiled = _compile(path, config)
+        self.inputs = tuple(port.any_name for port in self.compiled.inputs)
         self.precision_hint = self._read("INFERENCE_PRECISION_HINT").to_string()
         self._requests = threading.local()
         if self.precision_hint != config["INFERENCE_PRECISION_HINT"]:
@@ -46,10 +49,24 @@ class CompiledNetwork:
         Raises:
             OutOfMemoryError: the batch does not fit.
         """
-        return list(run_request(self.request(), inputs).values())
+        try:
+            return list(self._request().infer(inputs, share_inputs=True).values())
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise OutOfMemoryError(
+                    "OpenVINO ran out of memory on batches of "
+                    f"{len(next(iter(inputs.values())))}; use a smaller batch or shorter texts"
+                ) from error
+            raise
 
-    def request(self) -> Any:
+    def forget(self) -> None:
+        """Make the states empty, before the calling thread's next text."""
+        self._request().reset_state()
+
+    def _request(self) -> Any:
         """Return the calling thread's infer request, made at its first call."""
+        if self.compiled is None:
+            raise UsageError("the session was closed before this call; prepare another")
         if not hasattr(self._requests, "own"):
             self._requests.own = self.compiled.create_infer_request()
         return self._requests.own
@@ -74,8 +91,8 @@ class CompiledNetwork:
 
     def close(self) -> None:
         """Free the model and the requests."""
-        self._requests = threading.local()
         self.compiled = None
+        self._requests = threading.local()
 
     def _read(self, name: str) -> Any:
         return self.compiled.get_property(name)
@@ -105,19 +122,6 @@ def has_bfloat16() -> bool:
     import openvino
 
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-def run_request(request: Any, inputs: "Mapping[str, np.ndarray]") -> Any:
-    """Return the outputs of one call, copied; raises OutOfMemoryError where memory ran out."""
-    try:
-        return request.infer(inputs, share_inputs=True)
-    except (RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):
-            raise OutOfMemoryError(
-                f"OpenVINO ran out of memory on batches of {len(next(iter(inputs.values())))}; "
-                "use a smaller batch or shorter texts"
-            ) from error
-        raise
 
 
 def _compile(path: Path, config: Mapping[str, Any]) -> Any:

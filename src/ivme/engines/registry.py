@@ -11,6 +11,8 @@ from ivme.errors import UnknownEngineError
 ENGINES = {  # name -> module and class
     "transformers": "ivme.engines.transformers_engine:TransformersEngine",
     "pipeline": "ivme.engines.pipeline_engine:PipelineEngine",
+    "packed": "ivme.engines.packed_engine:PackedEngine",
+    "onnxruntime": "ivme.engines.onnxruntime_engine:OnnxRuntimeEngine",
     "openvino": "ivme.engines.openvino_engine:OpenVinoEngine",
 }
 

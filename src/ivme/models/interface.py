@@ -22,6 +22,15 @@ FILE = "interface.json"
 TOKENIZER_FOLDER = "tokenizer"
 
 
+GENERATION_IDS = (
+    "decoder_start_token_id",
+    "pad_token_id",
+    "eos_token_id",
+    "bos_token_id",
+    "forced_bos_token_id",
+)
+
+
 class TextModel(Protocol):
     """What reading texts and answers takes of a model; a LoadedModel has it too."""
 
@@ -71,8 +80,6 @@ class ModelInterface:
     @classmethod
     def of(cls, model: "LoadedModel") -> "ModelInterface":
         """Return the interface of a loaded model."""
-        config = model.model.config
-        names = ("decoder_start_token_id", "pad_token_id", "eos_token_id", "bos_token_id")
         return cls(
             reference=model.reference,
             kind=model.kind,
@@ -81,7 +88,7 @@ class ModelInterface:
             labels=model.labels,
             pooling=model.pooling,
             problem_type=model.problem_type,
-            generation={name: getattr(config, name, None) for name in names},
+            generation=generation_ids(model),
             content_hash=model.content_hash,
         )
 
@@ -135,3 +142,12 @@ def _read_tokenizer(folder: Path, reader: str) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(str(folder))
+
+
+def generation_ids(model: "LoadedModel") -> dict[str, Any]:
+    """Return the token ids of GENERATION_IDS that generating starts, pads and ends with.
+
+    From the settings that `generate` reads; a model that does not generate has its config alone.
+    """
+    settings = getattr(model.model, "generation_config", None) or model.model.config
+    return {name: getattr(settings, name, None) for name in GENERATION_IDS}

@@ -1,0 +1,171 @@
+"""Exported models that run in ONNX Runtime: texts in, predictions out, without PyTorch."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ivme.engines import answers
+from ivme.engines.encoding import count_tokens, encode_arrays, token_limits
+from ivme.engines.greedy import Greedy
+from ivme.engines.onnxruntime_calls import memory_errors_named, open_session
+from ivme.engines.protocol import EngineOptions, Prediction, StageSeconds
+from ivme.measure.clock import SystemClock
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ivme.models.interface import TextModel
+
+# Joined with the addition before it, a layer norm takes five times as long (one thread, int8).
+SLOW_IN_INT8 = ("SkipLayerNormFusion",)
+
+
+class OnnxRuntimeSession:
+    """What the sessions of all kinds share. Several threads may call one at the same time."""
+
+    files: tuple[str, ...] = ("model.onnx",)
+
+    def __init__(
+        self,
+        folder: Path,
+        description: Mapping[str, Any],
+        model: "TextModel",
+        options: EngineOptions,
+    ) -> None:
+        self.model = model
+        self.options = options
+        self.description = description
+        self.precision = options.precision or "float32"
+        self.notes: tuple[str, ...] = tuple(description["notes"])
+        self.limits = token_limits(model, options)
+        self.clock = SystemClock()
+        without = () if self.precision == "float32" else SLOW_IN_INT8
+        self.graphs = {
+            name: open_session(folder / name, threads=options.threads, without=without)
+            for name in self.files
+        }
+
+    def predict(self, texts: Sequence[str], stages: StageSeconds | None = None) -> list[Prediction]:
+        """Return one prediction a text, in order; all texts run as one batch.
+
+        Raises:
+            WorkloadError: a text is empty, or has no mask for a masked model.
+            OutOfMemoryError: the batch does not fit into memory.
+        """
+        start = self.clock.now()
+        arrays = encode_arrays(self.model, texts, self.limits)
+        encoded = self.clock.now()
+        with memory_errors_named(self.model, len(texts)):
+            output = self._compute(arrays)
+        computed = self.clock.now()
+        predictions = answers.read(self.model, output)
+        if stages is not None:
+            stages.encode_s.append(encoded - start)
+            stages.forward_s.append(computed - encoded)
+            stages.decode_s.append(self.clock.now() - computed)
+        return predictions
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the tokens that each text has after truncation, padding not counted."""
+        return count_tokens(self.model, texts, self.limits)
+
+    def close(self) -> None:
+        """Free the graphs and their memory."""
+        self.graphs.clear()
+
+    def _compute(self, arrays: "Mapping[str, np.ndarray]") -> "np.ndarray":
+        raise NotImplementedError
+
+
+class EncoderSession(OnnxRuntimeSession):
+    """A classifier, masked or embedding model: one graph, one call."""
+
+    def _compute(self, arrays: "Mapping[str, np.ndarray]") -> "np.ndarray":
+        if self.model.kind == "masked":
+            answers.mask_positions(self.model, arrays["input_ids"])  # refuses texts without one
+        feeds = {name: arrays[name] for name in self.description["inputs"]}
+        output: np.ndarray = self.graphs["model.onnx"].run(None, feeds)[0]
+        return output
+
+
+class GeneratingSession(OnnxRuntimeSession):
+    """What both generating kinds do: one step a token, states kept inside ONNX Runtime."""
+
+    def _generate(
+        self, tokens: "np.ndarray", fixed: dict[str, Any], mask_grows: bool
+    ) -> "np.ndarray":
+        """Return the new tokens [B, N] after `tokens` [B, T], each the likeliest.
+
+        fixed: what every step reads; mask_grows: whether attention_mask gains a column a token.
+        """
+        import numpy as np
+
+        graph, rules = self.graphs["step.onnx"], Greedy.of(self.description["generation"])
+        ports = [port.name for port in graph.get_inputs()]
+        outputs = [port.name for port in graph.get_outputs()]
+        past = [name.replace("present", "past") for name in outputs[1:]]
+        feeds = {**fixed, **self._empty_states(past, len(tokens))}
+        chosen: list[np.ndarray] = []
+        for number in range(self.options.new_tokens):
+            feeds[ports[0]] = _value(tokens)
+            logits, *states = graph.run_with_ort_values(outputs, feeds)
+            feeds.update(zip(past, states, strict=True))
+            tokens = rules.choose(logits.numpy(), is_first=number == 0)
+            chosen.append(tokens)
+            if mask_grows:
+                mask = feeds["attention_mask"].numpy()
+                feeds["attention_mask"] = _value(np.pad(mask, ((0, 0), (0, 1)), constant_values=1))
+        return np.concatenate(chosen, axis=1)
+
+    def _empty_states(self, names: Sequence[str], batch: int) -> dict[str, Any]:
+        import numpy as np
+
+        shapes = self.description["states"]
+        return {
+            name: _value(np.zeros((batch, heads, 0, size), dtype=np.float32))
+            for name, (heads, size) in zip(names, shapes, strict=True)
+        }
+
+
+class CausalSession(GeneratingSession):
+    """A decoder: the prompt at once, then a token at a time."""
+
+    files = ("step.onnx",)
+
+    def _compute(self, arrays: "Mapping[str, np.ndarray]") -> "np.ndarray":
+        fixed = {"attention_mask": _value(arrays["attention_mask"])}
+        return self._generate(arrays["input_ids"], fixed, mask_grows=True)
+
+
+class Seq2seqSession(GeneratingSession):
+    """An encoder, once, and a decoder, a token at a time."""
+
+    files = ("model.onnx", "step.onnx")
+
+    def _compute(self, arrays: "Mapping[str, np.ndarray]") -> "np.ndarray":
+        import numpy as np
+
+        encoder = self.graphs["model.onnx"]
+        read = {port.name: _value(arrays[port.name]) for port in encoder.get_inputs()}
+        names = [port.name for port in encoder.get_outputs()]
+        states = dict(zip(names, encoder.run_with_ort_values(names, read), strict=True))
+        fixed = {"attention_mask": _value(arrays["attention_mask"]), **states}
+        start = self.description["generation"]["decoder_start_token_id"]
+        first = np.full((len(arrays["input_ids"]), 1), start, dtype=np.int64)
+        return self._generate(first, fixed, mask_grows=False)
+
+
+def _value(array: "np.ndarray") -> Any:
+    """Return the array as a value of ONNX Runtime, which its outputs are as well."""
+    import onnxruntime
+
+    return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+
+
+SESSIONS: dict[str, type[OnnxRuntimeSession]] = {
+    "classifier": EncoderSession,
+    "masked": EncoderSession,
+    "embedding": EncoderSession,
+    "causal": CausalSession,
+    "seq2seq": Seq2seqSession,
+}

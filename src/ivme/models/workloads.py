@@ -154,8 +154,8 @@ def _read_table(
     if not rows:
         return
     header = rows[0][1]
-    text_at = _column_at(path, header, column or DEFAULT_COLUMN)
-    label_at = _column_at(path, header, label_column) if label_column else None
+    text_at = column_at(path, header, column or DEFAULT_COLUMN)
+    label_at = column_at(path, header, label_column) if label_column else None
     has_header = not (column or DEFAULT_COLUMN).isdecimal()
     for line, row in rows[1:] if has_header else rows:
         if len(row) <= max(text_at, label_at or 0):
@@ -166,7 +166,7 @@ def _read_table(
         yield _Row(line, row[text_at], None if label_at is None else row[label_at])
 
 
-def _column_at(path: Path, header: Sequence[str], name: str) -> int:
+def column_at(path: Path, header: Sequence[str], name: str) -> int:
     """Return where the column is: its number less one, or where the header has its name."""
     if name.isdecimal() and 1 <= int(name) <= len(header):
         return int(name) - 1

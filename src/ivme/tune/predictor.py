@@ -1,9 +1,9 @@
 """Predictors: a plan's model, ready to be called with texts from any thread."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from ivme.engines.batching import Batching, predict_all
 from ivme.engines.protocol import ArtefactEngine, Prediction
@@ -53,6 +53,21 @@ class Predictor:
     def predict(self, texts: Sequence[str], batching: Batching | None = None) -> list[Prediction]:
         """Return one prediction a text, in order; batching: the plan's own unless given."""
         return predict_all(self.session, texts, batching or self.plan.variant.batching)
+
+    def batched(
+        self, *, batch_size: int | None = None, max_batch_tokens: int | None = None
+    ) -> Callable[[Sequence[str]], list[Prediction]]:
+        """Return the call that predicts many texts, with other batch limits where they are given.
+
+        Then texts of like length share a batch, if the plan itself takes them as they come.
+        """
+        given = {"batch_size": batch_size, "max_batch_tokens": max_batch_tokens}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value}
+        batching = self.plan.variant.batching
+        if changes and batching.order == "given":
+            changes["order"] = "packed"
+        batching = replace(batching, **changes)
+        return lambda texts: self.predict(texts, batching)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the tokens that each text has after truncation."""

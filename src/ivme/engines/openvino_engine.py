@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("openvino", "nncf", "torch", "transformers")  # that decide what the files contain
 GENERATING = ("causal", "seq2seq")
+BUILD_FORMAT = "1"  # raise it when what the files hold changes
 BUILD_FILE = "build.json"  # what was decided while building
 
 
@@ -62,7 +63,8 @@ class OpenVinoEngine:
 
     def versions(self) -> dict[str, str]:
         """Return the versions of the libraries that the files depend on."""
-        return {name: metadata.version(name) for name in LIBRARIES}
+        libraries = {name: metadata.version(name) for name in LIBRARIES}
+        return {**libraries, "build": BUILD_FORMAT}
 
     def build(self, model: "LoadedModel", options: EngineOptions, folder: Path) -> None:
         """Write the model's files into an empty folder; raises RefusedError if it cannot."""

@@ -36,15 +36,8 @@ def write_generating(model: "LoadedModel", options: EngineOptions, folder: Path)
         for name, network in parts.items():
             save(compressed(network, options.precision), folder / name)
     settings = model.model.generation_config
-    ends = settings.eos_token_id
-    start = settings.decoder_start_token_id
-    return {
-        "notes": (),
-        "start": settings.bos_token_id if start is None else start,
-        "ends": ends if isinstance(ends, list) else [ends] * (ends is not None),
-        "forced_first": settings.forced_bos_token_id,
-        "states": len(shapes),
-    }
+    names = ("decoder_start_token_id", "eos_token_id", "forced_bos_token_id")
+    return {"notes": (), "generation": {name: getattr(settings, name) for name in names}}
 
 
 def _causal(model: "LoadedModel", shapes: Shapes) -> dict[str, Any]:
@@ -69,12 +62,13 @@ def _causal(model: "LoadedModel", shapes: Shapes) -> dict[str, Any]:
 def _seq2seq(model: "LoadedModel", shapes: Shapes) -> dict[str, Any]:
     import torch
 
-    from ivme.engines.networks import Seq2seqEncoder, Seq2seqStep
+    from ivme.engines.networks import Seq2seqStep
+    from ivme.engines.openvino_networks import Seq2seqEncoder
 
     mask = torch.ones((BATCH, SOURCE), dtype=torch.int64)
     mask[0, -2:] = 0
     texts = {"input_ids": _ids(BATCH, SOURCE), "attention_mask": mask}
-    encoder = Seq2seqEncoder(model.model)
+    encoder = Seq2seqEncoder(model.model, shapes)
     encoder_network = convert(encoder, texts)
     check_same(encoder_network, encoder, texts, model)
     example = {

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ivme.engines.greedy import Greedy
 from ivme.engines.openvino_runtime import CompiledNetwork
 from ivme.engines.openvino_session import OpenVinoSession
 from ivme.engines.protocol import EngineOptions
@@ -29,7 +30,7 @@ class OpenVinoGeneratingSession(OpenVinoSession):
     def __init__(
         self, folder: Path, model: "TextModel", options: EngineOptions, build: Mapping[str, Any]
     ) -> None:
-        self.build = build
+        self.greedy = Greedy.of(build["generation"])
         self.decoder = CompiledNetwork(folder / DECODER_FILE, options)
         networks = [self.decoder]
         if model.kind == "seq2seq":
@@ -46,7 +47,7 @@ class OpenVinoGeneratingSession(OpenVinoSession):
             return self._decode("input_ids", ids, inputs)
         cross = self.networks[0].infer({"input_ids": ids, "attention_mask": mask})
         inputs |= zip(cross_names(len(cross)), cross, strict=True)
-        start = np.full((len(ids), 1), self.build["start"], dtype=np.int64)
+        start = np.full((len(ids), 1), self.greedy.start_id, dtype=np.int64)
         return self._decode("decoder_input_ids", start, inputs)
 
     def _decode(
@@ -56,16 +57,13 @@ class OpenVinoGeneratingSession(OpenVinoSession):
         import numpy as np
 
         new: list[np.ndarray] = []
-        forced = self.build["forced_first"] if ids.shape[1] == 1 else None
+        is_causal = self.model.kind == "causal"
         self.decoder.forget()
-        for _ in range(self.options.new_tokens):
+        for number in range(self.options.new_tokens):
             [logits] = self.decoder.infer(inputs | {name: ids})
-            logits[:, self.build["ends"]] = -np.inf  # exactly as many tokens as were asked for
-            ids = logits.argmax(axis=-1)[:, None]
-            if forced is not None and not new:
-                ids[:] = forced
+            ids = self.greedy.choose(logits, is_first=number == 0 and not is_causal)
             new.append(ids)
-            if self.model.kind == "causal":
+            if is_causal:
                 mask = inputs["attention_mask"]
                 inputs["attention_mask"] = np.pad(mask, ((0, 0), (0, 1)), constant_values=1)
         return np.concatenate(new, axis=1)

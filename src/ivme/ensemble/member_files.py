@@ -17,6 +17,7 @@ from ivme.errors import UsageError
 
 FORMAT = "ivme.member"
 VERSION = 1
+METADATA = "member"
 SUFFIX = ".safetensors"
 
 _NODE_FIELDS = {f"node_{name}": NODE[name] for name in NODE.names or ()}
@@ -35,6 +36,8 @@ def member_to_bytes(member: Member) -> bytes:
 
     model = member.model
     meaning = {
+        "format": FORMAT,
+        "version": VERSION,
         "kind": "forest" if isinstance(model, Forest) else "linear",
         "link": member.link,
         "label_count": member.label_count,
@@ -47,7 +50,8 @@ def member_to_bytes(member: Member) -> bytes:
         "has_float_inputs": isinstance(model, Forest) and model.has_float_inputs,
     }
     arrays = {**_arrays_of(model), "initial": member.initial}
-    metadata = {"format": FORMAT, "version": str(VERSION), "member": json.dumps(meaning)}
+    # One entry, because safetensors writes several in a random order, and hashes must not change.
+    metadata = {METADATA: json.dumps(meaning)}
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     return save(contiguous, metadata=metadata)
 
@@ -85,15 +89,15 @@ def _read(content: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 
     try:
         arrays = load(content)
-        metadata = _metadata(content)
-        if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
-            raise UsageError(
-                f"it is of format {metadata.get('format')!r}, version {metadata.get('version')!r}; "
-                f"expected {FORMAT!r}, version {VERSION}"
-            )
-        meaning = json.loads(metadata["member"])
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        meaning = json.loads(_metadata(content).get(METADATA, "{}"))
+        is_ours = meaning.get("format") == FORMAT and meaning.get("version") == VERSION
+    except (SafetensorError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise UsageError(f"it is no safetensors file of a member ({error})") from error
+    if not is_ours:
+        raise UsageError(
+            f"it is of format {meaning.get('format')!r}, version {meaning.get('version')!r}; "
+            f"expected {FORMAT!r}, version {VERSION}"
+        )
     return arrays, meaning
 
 

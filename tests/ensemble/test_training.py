@@ -1,0 +1,80 @@
+import pytest
+from styles import styled_texts
+
+from ivme.ensemble.features import NgramSettings
+from ivme.ensemble.tabular import TabularMembers
+from ivme.ensemble.trainers.settings import MemberSettings
+from ivme.ensemble.training import TabularSettings, train_tabular
+from ivme.errors import UsageError
+
+SMALL = TabularSettings(
+    sizes=MemberSettings(forest_trees=5, boosting_trees=5),
+    ngrams=(NgramSettings(), NgramSettings(splitting="char", shortest=2, longest=3)),
+)
+
+
+def test_three_labels_are_told_apart_and_progress_is_told(tmp_path):
+    texts, labels = styled_texts(200, ("human", "machine", "other"))
+    lines: list[str] = []
+    trained = train_tabular(
+        texts, labels, folder=tmp_path / "model", settings=SMALL, progress=lines.append
+    )
+    assert trained.labels == ("human", "machine", "other")
+    assert lines == [
+        "Fitting TF-IDF...",
+        "Training DRF...",
+        "Training GBM...",
+        "Training GLM...",
+    ]
+    scores = TabularMembers.load(tmp_path / "model").score("ve bu da çok daha güzel ama için")
+    assert {name: int(one.argmax()) for name, one in scores.items()} == dict.fromkeys(scores, 2)
+    assert trained.thresholds == dict.fromkeys(scores)
+
+
+def test_labels_may_be_numbers(tmp_path):
+    texts, labels = styled_texts(120, ("human", "machine"))
+    numbers = [labels[i] == "human" for i in range(len(labels))]
+    settings = TabularSettings(members=("GLM",), sizes=SMALL.sizes)
+    trained = train_tabular(
+        texts, [int(one) for one in numbers], folder=tmp_path, settings=settings
+    )
+    assert trained.labels == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "message"),
+    [
+        ([], [], "0 texts with 0 labels"),
+        (["a"], ["x", "y"], "1 texts with 2 labels"),
+        (["a", "b"], ["x", "x"], "every text has the label 'x'"),
+        (["a", b"b"], ["x", "y"], "a bytes where a text was expected"),
+    ],
+)
+def test_data_that_cannot_be_learned_is_refused(tmp_path, texts, labels, message):
+    with pytest.raises(UsageError, match=message):
+        train_tabular(texts, labels, folder=tmp_path)
+
+
+def test_validation_with_a_strange_label_is_refused(tmp_path):
+    texts, labels = styled_texts(120, ("human", "machine"))
+    settings = TabularSettings(members=("GLM",), sizes=SMALL.sizes)
+    with pytest.raises(UsageError, match="label 'robot' is none of those in training"):
+        train_tabular(
+            texts, labels, folder=tmp_path, settings=settings, validation=(["a"], ["robot"])
+        )
+
+
+def test_unknown_trainers_and_members_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="trainer='spark'; expected one of"):
+        train_tabular(["a"], ["x"], folder=tmp_path, trainer="spark")
+    with pytest.raises(UsageError, match="expected some of"):
+        TabularSettings(members=("XGB",))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"forest_trees": 0}, "forest_trees=0"), ({"penalty": 0.0}, "penalty=0.0")],
+)
+def test_sizes_that_cannot_be_are_refused(wrong, message):
+    with pytest.raises(UsageError, match=message):
+        MemberSettings(**wrong)

@@ -1,12 +1,15 @@
 """The manual path: tokenizer and model called directly, with nothing left to a default."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from ivme.engines import answers
 from ivme.engines.encoding import count_tokens, encode, token_limits
+from ivme.engines.network_copies import converted
 from ivme.engines.protocol import EngineOptions, Prediction, StageSeconds
-from ivme.engines.torch_calls import memory_errors_named, use_threads
+from ivme.engines.torch_calls import memory_errors_named, refuse_precision, use_threads
+from ivme.engines.traps import precision_traps
 from ivme.errors import RefusedError
 from ivme.measure.clock import Clock, SystemClock
 
@@ -15,13 +18,15 @@ if TYPE_CHECKING:
 
     from ivme.models.loading import LoadedModel
 
+AUTOCAST = "autocast"
+
 
 class TransformersEngine:
     """Tokenizer, one forward pass (or generate) in inference mode, numpy out."""
 
     name = "transformers"
     summary = "tokenizer and model called by hand in PyTorch, in inference mode"
-    precisions = ("float32", "bfloat16", "float16")
+    precisions: tuple[str, ...] = ("float32", "bfloat16", "float16", AUTOCAST)
 
     def refusal(self, model: "LoadedModel") -> str | None:
         """Return why this engine cannot run the model, or None if it can."""
@@ -30,22 +35,41 @@ class TransformersEngine:
     def prepare(
         self, model: "LoadedModel", options: EngineOptions, clock: Clock | None = None
     ) -> "TransformersSession":
-        """Return a session on the loaded model; raises RefusedError if there can be none."""
-        reason = self.refusal(model)
+        """Return a session on the model, converted to a copy if the precision needs one.
+
+        Raises:
+            RefusedError: it cannot run the model, or not in that precision.
+            OutOfMemoryError: there is no memory for the copy.
+        """
+        reason = self.refusal(model) or refuse_precision(self, options.precision)
         if reason:
             raise RefusedError(reason)
-        return TransformersSession(model, options, clock or SystemClock())
+        precision = options.precision or model.dtype
+        copy = converted(model, "float32" if precision == AUTOCAST else precision)
+        return TransformersSession(copy, options, clock or SystemClock(), precision=precision)
 
 
 class TransformersSession:
-    """A loaded model, ready to run batches."""
+    """A model, ready to run batches.
 
-    def __init__(self, model: "LoadedModel", options: EngineOptions, clock: Clock) -> None:
+    precision: what it computes in; under "autocast" matrix products run in bfloat16. notes: what
+    the user should know beside the traps of that precision.
+    """
+
+    def __init__(
+        self,
+        model: "LoadedModel",
+        options: EngineOptions,
+        clock: Clock,
+        *,
+        precision: str,
+        notes: tuple[str, ...] = (),
+    ) -> None:
         self.model = model
         self.options = options
         self.clock = clock
-        self.precision = model.dtype
-        self.notes: tuple[str, ...] = ()
+        self.precision = precision
+        self.notes = (*notes, *(str(trap) for trap in precision_traps(precision, model.device)))
         self.limits = token_limits(model, options)
 
     def predict(self, texts: Sequence[str], stages: StageSeconds | None = None) -> list[Prediction]:
@@ -59,7 +83,7 @@ class TransformersSession:
         start = self.clock.now()
         batch = encode(self.model, texts, self.limits)
         encoded = self.clock.now()
-        with memory_errors_named(self.model, len(texts)):
+        with memory_errors_named(self.model, f"with batches of {len(texts)}"):
             output = self._forward(batch)
         computed = self.clock.now()
         predictions = answers.read(self.model, output.numpy())
@@ -74,16 +98,24 @@ class TransformersSession:
         return count_tokens(self.model, texts, self.limits)
 
     def close(self) -> None:
-        """Nothing to free: the loaded model is the caller's."""
+        """Let go of the network; the loaded model stays the caller's."""
+        del self.model
 
     def _forward(self, batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
         """Return on the CPU what the answers are read from: logits, vectors or token ids."""
         import torch
 
         inputs = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
-        with torch.inference_mode():
+        with torch.inference_mode(), self._precision_context():
             output = self._compute(inputs)
             return (output.float() if output.is_floating_point() else output).cpu()
+
+    def _precision_context(self) -> AbstractContextManager[object]:
+        import torch
+
+        if self.precision != AUTOCAST:
+            return nullcontext()
+        return torch.autocast(torch.device(self.model.device).type, torch.bfloat16)
 
     def _compute(self, inputs: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
         network = self.model.model

@@ -25,7 +25,7 @@ class PipelineEngine:
 
     name = "pipeline"
     summary = "the Transformers pipeline, as most programs call it"
-    precisions = ("float32", "bfloat16", "float16")
+    precisions: tuple[str, ...] = ("float32", "bfloat16", "float16")
 
     def refusal(self, model: "LoadedModel") -> str | None:
         """Return why this engine cannot run the model, or None if it can."""
@@ -42,6 +42,12 @@ class PipelineEngine:
         reason = self.refusal(model)
         if not reason and options.buckets:
             reason = "the pipeline pads by itself, not to buckets; use padding='dynamic' or 'fixed'"
+        if not reason and options.precision not in (None, model.dtype):
+            reason = (
+                f"precision={options.precision!r}; a pipeline runs the model as it was loaded, in "
+                f"{model.dtype}: load it with dtype={options.precision!r}, or use "
+                "engine=transformers"
+            )
         if reason:
             raise RefusedError(reason)
         return PipelineSession(model, options)
@@ -88,7 +94,7 @@ class PipelineSession:
         use_threads(self.options.threads)
         self._pipeline.call_count = 0  # it lectures on data sets after ten calls
         try:
-            with memory_errors_named(self.model, len(texts)):
+            with memory_errors_named(self.model, f"with batches of {len(texts)}"):
                 outputs = self._pipeline(list(texts), batch_size=len(texts), **self._arguments)
         except PipelineException as error:
             raise WorkloadError(answers.no_mask(self.model)) from error

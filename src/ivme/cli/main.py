@@ -25,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: a third faster than the decorated one
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (doctor, bench, compare, tune, report, demo):
+for command in (doctor, bench, compare, tune, predict, report, demo):
     app.command()(command)
 
 

@@ -119,14 +119,16 @@ def here_in_chunks(predict: Predict, lines: AnswerLines, chunk_rows: int) -> Ans
     return answer
 
 
-def read_chunks(reader: RowReader, most_rows: int = CHUNK_ROWS) -> Iterator[Chunk]:
+def read_chunks(
+    reader: RowReader, most_rows: int = CHUNK_ROWS, most_characters: float = CHUNK_CHARACTERS
+) -> Iterator[Chunk]:
     """Return the rows of the reader in chunks; each is read when it is asked for."""
     rows: list[Row] = []
     characters = 0
     for row in reader:
         rows.append(row)
         characters += len(row.text)
-        if len(rows) == most_rows or characters >= CHUNK_CHARACTERS:
+        if len(rows) == most_rows or characters >= most_characters:
             yield _chunk(rows, reader)
             rows, characters = [], 0
     if rows:

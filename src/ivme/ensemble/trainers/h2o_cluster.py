@@ -99,12 +99,14 @@ def uploaded(
     columns = [LABEL_COLUMN, *column_names, PADDING_COLUMN]
     setup["column_types"] = ["Numeric"] * len(columns)
     frame = h2o.parse_raw(setup)
+    parsed = frame.frame_id
     try:
         frame.names = columns
         frame[LABEL_COLUMN] = frame[LABEL_COLUMN].asfactor()
         yield frame
     finally:
         h2o.remove(frame)
+        h2o.remove(parsed)  # naming the labels made another frame of it
 
 
 def write_svmlight(path: Path, rows: FeatureRows, label_numbers: NDArray[np.intp]) -> None:

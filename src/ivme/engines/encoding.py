@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ivme.engines.array_encoding import array_encoder
 from ivme.engines.buckets import pad_to_bucket
 from ivme.engines.protocol import EngineOptions
 from ivme.errors import UsageError, WorkloadError
@@ -23,12 +24,20 @@ class TokenLimits:
     pad_to: int | None
     buckets: tuple[int, ...] = ()  # a batch is padded to the smallest that holds it
 
+    @property
+    def cut_to(self) -> int | None:
+        """The tokens that are left of a longer text; None: all."""
+        return self.pad_to or self.max_length
+
+    def padded(self, length: int) -> int:
+        """Return the tokens that a batch is padded to if its longest text has `length`."""
+        return self.pad_to or pad_to_bucket(length, self.buckets)
+
     def tokenizer_arguments(self) -> dict[str, Any]:
         """Return the arguments that make a Transformers tokenizer keep to the limits."""
-        length = self.pad_to or self.max_length
         return {
-            "truncation": length is not None,
-            "max_length": length,
+            "truncation": self.cut_to is not None,
+            "max_length": self.cut_to,
             "padding": "max_length" if self.pad_to else "longest",
         }
 
@@ -89,6 +98,9 @@ def encode_arrays(
         WorkloadError: an empty text gives the model no token at all.
     """
     refuse_empty(model, texts)
+    encoder = array_encoder(model.tokenizer, limits.cut_to)
+    if encoder is not None:
+        return encoder.arrays(texts, limits.padded)
     encoded = model.tokenizer(list(texts), return_tensors="np", **limits.tokenizer_arguments())
     missing = _missing_columns(encoded["input_ids"].shape[1], limits)
     if missing:
@@ -110,6 +122,9 @@ def refuse_empty(model: "TextModel", texts: Sequence[str]) -> None:
 
 def count_tokens(model: "TextModel", texts: Sequence[str], limits: TokenLimits) -> list[int]:
     """Return the tokens of each text, special ones included, after truncation."""
+    encoder = array_encoder(model.tokenizer, limits.max_length)
+    if encoder is not None:
+        return encoder.lengths(texts)
     encoded = model.tokenizer(
         list(texts),
         truncation=limits.max_length is not None,

@@ -104,6 +104,7 @@ class ModelInterface:
             "problem_type": self.problem_type,
             "generation": self.generation,
             "content_hash": self.content_hash,
+            "padding_side": self.tokenizer.padding_side,  # set at loading, not in its own files
         }
         write_json(folder / FILE, content)
 
@@ -122,11 +123,13 @@ class ModelInterface:
             content = json.loads(path.read_text(encoding="utf-8"))
             pooling = content.pop("pooling")
             labels = tuple(content.pop("labels"))
+            texts_reader = _read_tokenizer(folder / TOKENIZER_FOLDER, tokenizer)
+            texts_reader.padding_side = content.pop("padding_side")
             return cls(
                 **content,
                 labels=labels,
                 pooling=None if pooling is None else Pooling(**pooling),
-                tokenizer=_read_tokenizer(folder / TOKENIZER_FOLDER, tokenizer),
+                tokenizer=texts_reader,
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(

@@ -44,7 +44,7 @@ class TokenizerFile:
         self.model_input_names: list[str] = settings.get(
             "model_input_names", ["input_ids", "token_type_ids", "attention_mask"]
         )
-        self.padding_side: str = settings.get("padding_side", "right")
+        self.padding_side: str = settings.get("padding_side", "right")  # may be set
         self.truncation_side: str = settings.get("truncation_side", "right")
         for name in ("pad_token", "mask_token"):
             setattr(self, name, _content(settings.get(name)))
@@ -132,7 +132,8 @@ def choose_tokenizer(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> str:
     if not (folder / "tokenizer.json").is_file():
         return "transformers"
     alone = TokenizerFile(folder)
-    special = ("pad_token_id", "mask_token_id", "padding_side")
+    alone.padding_side = tokenizer.padding_side
+    special = ("pad_token_id", "mask_token_id")
     if any(getattr(alone, name) != getattr(tokenizer, name) for name in special):
         return "transformers"
     probes = [text for text in PROBES if text or alone.num_special_tokens_to_add()]

@@ -68,19 +68,25 @@ class RowReader:
         self._suffix = path.suffix.lower()
         check_source(path, column)
         self._rows = readers[self._suffix]
-        self._file: BinaryIO = path.open("rb")
+        self._start = start
+        self._is_part = is_part
+        self._column_index = 0
         self.size_bytes = path.stat().st_size
         self.digest = hashlib.sha256()
         self.position = Position()
-        self._refuse_binary()
-        self._column_index = 0
-        self._limit_before = csv.field_size_limit(MAX_FIELD_CHARACTERS)  # of the whole process
-        if self._suffix in (".csv", ".tsv"):
-            self._read_header()
-        if start is not None and start.offset_bytes:
-            self._skip_to(start, is_part=is_part)
 
     def __enter__(self) -> "RowReader":
+        self._file: BinaryIO = self.path.open("rb")
+        self._limit_before = csv.field_size_limit(MAX_FIELD_CHARACTERS)  # of the whole process
+        try:
+            self._refuse_binary()
+            if self._suffix in (".csv", ".tsv"):
+                self._read_header()
+            if self._start is not None and self._start.offset_bytes:
+                self._skip_to(self._start)
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -89,6 +95,10 @@ class RowReader:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
         csv.field_size_limit(self._limit_before)
         self._file.close()
 
@@ -103,11 +113,11 @@ class RowReader:
             )
         self._file.seek(0)
 
-    def _skip_to(self, start: Position, *, is_part: bool) -> None:
+    def _skip_to(self, start: Position) -> None:
         """Go to a place between two rows; through all bytes before it unless it is a part."""
-        self._file.seek(start.offset_bytes if is_part else 0)
+        self._file.seek(start.offset_bytes if self._is_part else 0)
         self.digest = hashlib.sha256()
-        left = 0 if is_part else start.offset_bytes
+        left = 0 if self._is_part else start.offset_bytes
         while left and (block := self._file.read(min(left, BLOCK_BYTES))):
             self.digest.update(block)
             left -= len(block)

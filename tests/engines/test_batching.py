@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ivme.engines.batch_costs import BatchCost
@@ -37,6 +37,7 @@ class EchoSession:
         return None
 
 
+@settings(deadline=None)  # a loaded machine is no failure
 @given(
     lengths=st.lists(st.integers(1, 512), max_size=40),
     size=st.integers(1, 9),
@@ -51,6 +52,7 @@ def test_every_text_is_in_exactly_one_batch(lengths: list[int], size: int, order
     assert order == "packed" or len(batches) == -(-len(lengths) // size)
 
 
+@settings(deadline=None)  # a loaded machine is no failure
 @given(
     lengths=st.lists(st.integers(1, 512), max_size=40),
     size=st.integers(1, 9),
@@ -69,6 +71,7 @@ def test_a_token_budget_bounds_every_batch_of_more_than_one_text(
         assert len(batch.positions) == 1 or len(batch.positions) * batch.padded_length <= tokens
 
 
+@settings(deadline=None)  # a loaded machine is no failure
 @given(
     lengths=st.lists(st.integers(1, 512), max_size=40),
     buckets=st.lists(st.integers(1, 600), min_size=1, max_size=6, unique=True).map(sorted),
@@ -86,6 +89,7 @@ def test_a_bucketed_batch_has_the_length_of_a_bucket_that_holds_it(
         assert not any(longest <= bucket < batch.padded_length for bucket in buckets)
 
 
+@settings(deadline=None)  # a loaded machine is no failure
 @given(lengths=st.lists(st.integers(1, 512), min_size=1, max_size=40), size=st.integers(1, 9))
 def test_sorting_by_length_never_pads_more(lengths: list[int], size: int) -> None:
     padded = {}

@@ -31,7 +31,8 @@ from mm_rec.core import recurrence
 from mm_rec.model import MMRecForCausalLM
 from mm_rec.ops.gated_recurrence.reference import open_gates
 from mm_rec.ops.linear_recurrence import linear_recurrence
-from mm_rec.ops.memory.chunked import chunked_matrix_memory
+from mm_rec.ops.memory import chunked_memory
+from mm_rec.ops.memory.chunked import chunked_matrix_memory, normalized, write_keys
 from mm_rec.training.schedule import make_schedule, parameter_groups
 
 TEXT_MODEL = {"model_dim": 64, "num_layers": 4}
@@ -68,14 +69,14 @@ def bounded(key: Tensor) -> Tensor:
 
 
 def bounded_key_memory(
-    query: Tensor, key: Tensor, value: Tensor, memory: Tensor, scales: list[float], _: None
+    query: Tensor, key: Tensor, value: Tensor, memory: Tensor, scales: list[float]
 ) -> tuple[Tensor, Tensor]:
     """Return reads and the last memory, as the default, of writes with keys bounded."""
     return chunked_matrix_memory(query, bounded(key), value, memory, scales)
 
 
 def delta_rule_memory(
-    query: Tensor, key: Tensor, value: Tensor, memory: Tensor, scales: list[float], _: None
+    query: Tensor, key: Tensor, value: Tensor, memory: Tensor, scales: list[float]
 ) -> tuple[Tensor, Tensor]:
     """Return reads [B, 1, T, H, d] and the last memory where only what is new is written.
 
@@ -98,9 +99,19 @@ def delta_rule_memory(
     return reads.transpose(1, 2).unsqueeze(1), last.unsqueeze(1)
 
 
-def write_under_own_key(priority_logit: Tensor, keys: Tensor, first_key: Tensor) -> Tensor:
-    """Return sigmoid(p[t]) k[t], in place of k[t-1]."""
-    return torch.sigmoid(priority_logit) * keys
+def own_key_memory(
+    query: Tensor,
+    priority_logit: Tensor,
+    key: Tensor,
+    first_key: Tensor,
+    value: Tensor,
+    memory: Tensor,
+    scales: list[float],
+    lengths: None,
+) -> tuple[Tensor, Tensor]:
+    """Return reads and the last memory of writes under k[t], in place of k[t-1]."""
+    before = torch.roll(key, -1, dims=1)  # whose shift by one is the key itself
+    return chunked_memory(query, priority_logit, before, key[:, 0], value, memory, scales, lengths)
 
 
 def write_less_at_first(model: MMRecForCausalLM) -> None:
@@ -120,8 +131,29 @@ class Variant:
     initialize: Callable[[MMRecForCausalLM], None] | None = None
 
 
+def _memory_by(function: Callable[..., Any]) -> Variant:
+    return Variant(replacements=((memory_attention, "chunked_memory", function),))
+
+
 def _read_by(function: Callable[..., Any]) -> Variant:
-    return Variant(replacements=((memory_attention, "read_memory", function),))
+    """Return the variant whose reads of queries and write keys, by head, are a function's."""
+
+    def run(
+        query: Tensor,
+        priority_logit: Tensor,
+        key: Tensor,
+        first_key: Tensor,
+        value: Tensor,
+        memory: Tensor,
+        scales: list[float],
+        _: None,
+    ) -> tuple[Tensor, Tensor]:
+        key = write_keys(priority_logit, key, first_key)
+        heads = (tensor.unflatten(-1, memory.shape[2:4]) for tensor in (query, key, value))
+        reads, last = function(*heads, memory, scales)
+        return normalized(reads).flatten(3), last
+
+    return _memory_by(run)
 
 
 VARIANTS = {
@@ -136,7 +168,7 @@ VARIANTS = {
     "bounded-keys": _read_by(bounded_key_memory),
     "delta-rule": _read_by(delta_rule_memory),
     "priority-4": Variant(initialize=write_less_at_first),
-    "own-key": Variant(replacements=((memory_attention, "write_keys", write_under_own_key),)),
+    "own-key": _memory_by(own_key_memory),
     "uboo": Variant(settings={"use_uboo": True}),
 }
 

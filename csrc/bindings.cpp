@@ -7,6 +7,7 @@
 #include "decode_bindings.h"
 #include "exact_bindings.h"
 #include "instruction_set.h"
+#include "memory_bindings.h"
 #include "row_bindings.h"
 
 namespace nb = nanobind;
@@ -140,5 +141,6 @@ NB_MODULE(_native, module) {
     mm_rec::define_kernels(module);
     mm_rec::define_exact_recurrence(module);
     mm_rec::define_decoding(module);
+    mm_rec::define_chunked_memory(module);
     mm_rec::define_row_kernels(module);
 }

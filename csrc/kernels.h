@@ -120,6 +120,9 @@ struct ExactRecurrenceBackward : GatedRecurrenceBackward {
 
 struct DecodeStep;  // decode_step.h
 
+struct ChunkedMemory;  // chunked_memory.h
+struct ChunkedMemoryBackward;
+
 struct RmsNorm;  // row_kernels.h, as all below
 struct RmsNormBackward;
 struct GatedNorm;
@@ -141,6 +144,8 @@ struct Kernels {
     void (*exact_recurrence)(const ExactRecurrence&);
     void (*exact_recurrence_backward)(const ExactRecurrenceBackward&);
     void (*decode_step)(const DecodeStep&);
+    void (*chunked_memory)(const ChunkedMemory&);
+    void (*chunked_memory_backward)(const ChunkedMemoryBackward&);
     void (*rms_norm)(const RmsNorm&);
     void (*rms_norm_backward)(const RmsNormBackward&);
     void (*gated_norm)(const GatedNorm&);

@@ -14,6 +14,8 @@ void gated_recurrence_backward(const GatedRecurrenceBackward& call);
 void exact_recurrence(const ExactRecurrence& call);
 void exact_recurrence_backward(const ExactRecurrenceBackward& call);
 void decode_step(const DecodeStep& step);
+void chunked_memory(const ChunkedMemory& call);
+void chunked_memory_backward(const ChunkedMemoryBackward& call);
 void rms_norm(const RmsNorm& call);
 void rms_norm_backward(const RmsNormBackward& call);
 void gated_norm(const GatedNorm& call);

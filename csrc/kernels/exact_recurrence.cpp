@@ -10,6 +10,8 @@
 #include "kernels/gates.h"
 #include "kernels/panels.h"
 #include "kernels/sequence.h"
+#include "kernels/span.h"
+#include "kernels/workspace.h"
 
 namespace mm_rec::MM_REC_ISA {
 namespace {
@@ -19,39 +21,11 @@ constexpr int W = kLanes;
 constexpr int kPairVectors = kPanelVectors / 2;
 constexpr int64_t kPairChannels = kPairVectors * W;
 constexpr int64_t kPanelWidth = kPanelVectors * W;
-constexpr int64_t kCacheLine = 64;
 // Multiplications that are worth a thread.
 constexpr int64_t kThreadProducts = 1 << 20;
 
 inline int64_t pad(int64_t channels) {
     return ceil_divide(channels, kPairChannels) * kPairChannels;
-}
-
-// Up to W channels of a row: all of them, or those that are left at its end.
-struct Span {
-    int64_t channel;
-    int64_t count;
-};
-
-template <class T>
-inline Float<W> load_span(const T* row, const Span& span) {
-    if (span.count >= W) return load<W>(row + span.channel);
-    T part[W] = {};
-    for (int64_t lane = 0; lane < span.count; ++lane) part[lane] = row[span.channel + lane];
-    return load<W>(part);
-}
-
-template <class T>
-inline void store_span(T* row, const Span& span, Float<W> value) {
-    if (span.count >= W) return store<W>(row + span.channel, value);
-    T part[W];
-    store<W>(part, value);
-    for (int64_t lane = 0; lane < span.count; ++lane) row[span.channel + lane] = part[lane];
-}
-
-template <class T>
-inline T* row_at(const Sequence& sequence, int64_t row, int64_t t) {
-    return static_cast<T*>(sequence.data) + row * sequence.batch_stride + t * sequence.time_stride;
 }
 
 template <class T>
@@ -77,33 +51,6 @@ inline void prefetch_channels(const Sequence& sequence, int64_t row, int64_t t, 
     constexpr int64_t kLine = kCacheLine / sizeof(T);
     for (int64_t c = 0; c < kChannels; c += kLine) __builtin_prefetch(from + c, 0, 2);
 }
-
-// Memory of one call: packed weights, and what each thread works in; all starts at cache lines.
-class Workspace {
-public:
-    Workspace(int64_t packed, int64_t scratch, int threads)
-        : packed_(round_up(packed)),
-          scratch_(round_up(scratch)),
-          floats_(new float[packed_ + threads * scratch_ + kLineChannels]) {}
-    ~Workspace() { delete[] floats_; }
-    Workspace(const Workspace&) = delete;
-    Workspace& operator=(const Workspace&) = delete;
-
-    float* packed() const {
-        const auto address = reinterpret_cast<uintptr_t>(floats_) + kCacheLine - 1;
-        return reinterpret_cast<float*>(address / kCacheLine * kCacheLine);
-    }
-    float* scratch(int thread) const { return packed() + packed_ + thread * scratch_; }
-
-private:
-    static int64_t round_up(int64_t floats) {
-        return ceil_divide(floats, kLineChannels) * kLineChannels;
-    }
-
-    int64_t packed_;
-    int64_t scratch_;
-    float* floats_;
-};
 
 inline void zero(float* values, int64_t count) {
     for (int64_t n = 0; n < count; ++n) values[n] = 0;
@@ -365,8 +312,8 @@ void run(const ExactCall& call) {
 #pragma omp for schedule(static)
         for (int64_t first = 0; first < padded; first += kPanelWidth)
             Pass::pack(call.weights, channels, first, smaller(padded, first + kPanelWidth),
-                       workspace.packed());
-        const Pass pass(call, workspace.packed());
+                       workspace.shared());
+        const Pass pass(call, workspace.shared());
 #pragma omp for schedule(static) nowait
         for (int64_t index = 0; index < tiles; ++index) {
             const int64_t first = batch * index / tiles;

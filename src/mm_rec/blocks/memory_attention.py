@@ -2,11 +2,10 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import rms_norm
 
 from mm_rec.configuration import MMRecConfig
 from mm_rec.core.linear import Linear
-from mm_rec.core.memory import read_memory, write_keys
+from mm_rec.ops.memory import chunked_memory
 
 
 class MultiMemoryAttention(nn.Module):
@@ -38,20 +37,27 @@ class MultiMemoryAttention(nn.Module):
         hidden: [B, T, D], the short-term state; projected: q, k, v [B, T, D] and the priority p;
         first_key: the key before the first token, [B, D]; lengths: [B] tokens that count, or None.
         """
-        query = self._heads(self.W_q(hidden) + projected["q"])
-        key = self._heads(write_keys(projected["p"], projected["k"], first_key))
-        value = self._heads(projected["v"])
-        reads, memory = read_memory(query, key, value, memory, self.time_scales, lengths)
-        # Scores count in units of sqrt(d), and a sum under one unit is left as small as it is:
-        # an untrained memory adds little, a strong one is bounded.
-        reads = rms_norm(reads, (reads.shape[-1],), eps=float(reads.shape[-1]))
-        return self._sum_banks(reads).flatten(2), memory
-
-    def _heads(self, tensor: Tensor) -> Tensor:
-        return tensor.unflatten(-1, (self.num_heads, -1))
+        width = hidden.shape[-1]
+        priority = projected["p"]
+        # A gate narrower than the keys holds for width / pe_dim neighboring channels.
+        if priority.shape[-1] < width:
+            priority = priority.repeat_interleave(width // priority.shape[-1], dim=-1)
+        reads, memory = chunked_memory(
+            self.W_q(hidden) + projected["q"],
+            priority,
+            projected["k"],
+            first_key,
+            projected["v"],
+            memory,
+            self.time_scales,
+            lengths,
+        )
+        return self._sum_banks(reads), memory
 
     def _sum_banks(self, reads: Tensor) -> Tensor:
-        """Return [B, T, H, d] from [B, M, T, H, d]."""
+        """Return the context [B, T, D] from the reads [B, M, T, D]."""
         if self.bank_weights is None:
-            return reads[:, 0]
-        return torch.einsum("bmthd,mh->bthd", reads, self.bank_weights.to(reads.dtype))
+            return reads.squeeze(1)
+        heads = reads.unflatten(-1, (self.num_heads, -1))
+        weights = self.bank_weights.to(reads.dtype)
+        return torch.einsum("bmthd,mh->bthd", heads, weights).flatten(2)

@@ -1,15 +1,60 @@
-"""The matrix memory by matrix products: chunks in parallel, a short scan between them.
+"""The matrix memory by torch's own products: chunks in parallel, a short scan between them.
 
 Inside a chunk the reads are a masked product of queries and keys; what earlier chunks wrote is
-read from the state at the chunk's start. Work grows linearly with the length.
+read from the state at the chunk's start. Work grows linearly with the length. It is what runs in
+float64 and on devices without a kernel.
 """
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import pad, rms_norm
+
+from mm_rec.ops.memory.reference import matrix_memory
 
 CHUNK_LENGTH = 64  # tokens; products of this size beat both shorter and longer ones on CPUs
 GROUP_LENGTH = 32  # chunks whose states are found by one product
+
+
+def read_chunks(
+    query: Tensor,
+    priority_logit: Tensor,
+    key: Tensor,
+    first_key: Tensor,
+    value: Tensor,
+    memory: Tensor,
+    time_scales: list[float],
+    lengths: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Return the normalized reads [B, M, T, D] and the last memory; see `chunked_memory`."""
+    heads, width = memory.shape[2:4]
+    query, key, value = (
+        tensor.unflatten(-1, (heads, width))
+        for tensor in (query, write_keys(priority_logit, key, first_key), value)
+    )
+    if query.shape[1] > 1 or lengths is not None:
+        read, last = chunked_matrix_memory(query, key, value, memory, time_scales, lengths)
+    else:
+        wide = (tensor.to(memory.dtype) for tensor in (query, key, value))
+        read, last = matrix_memory(*wide, memory, time_scales)
+    return normalized(read.to(query.dtype)).flatten(3), last
+
+
+def write_keys(priority_logit: Tensor, keys: Tensor, first_key: Tensor) -> Tensor:
+    """Return sigmoid(p[t]) k[t-1], the keys under which the values are written, [B, T, D].
+
+    The key is the previous token's, so that a pair "key value" binds in one layer.
+    """
+    before = torch.cat([first_key.unsqueeze(1).to(keys.dtype), keys[:, :-1]], dim=1)
+    return torch.sigmoid(priority_logit) * before
+
+
+def normalized(reads: Tensor) -> Tensor:
+    """Return the reads [..., d], each divided by sqrt(mean(read^2) + d).
+
+    Scores count in units of sqrt(d), and a sum under one unit is left as small as it is: an
+    untrained memory adds little, a strong one is bounded.
+    """
+    return rms_norm(reads, (reads.shape[-1],), eps=float(reads.shape[-1]))
 
 
 def chunked_matrix_memory(

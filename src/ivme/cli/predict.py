@@ -151,7 +151,7 @@ def _progress_line(done: "FileProgress", seconds: float) -> str:
 
 def _tell_end(job: "FileJob", done: "FileProgress") -> None:
     for error in done.first_errors:
-        notices().print(f"{job.source}, {error}", style="yellow", markup=False)
+        notices().print(f"{job.source}, {error}", style="yellow", markup=False, soft_wrap=True)
     if done.bad_rows:
         place = "their lines say why" if job.output else "their lines say why, above"
         notices().print(f"{done.bad_rows:,} of {done.rows:,} rows have no answer; {place}")

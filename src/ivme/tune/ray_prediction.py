@@ -111,7 +111,7 @@ def predict_file_on_ray(
     plan = read_plan(folder)
     lines = AnswerLines(output_format(job.output), plan.kind, labels=())  # for the header alone
     cores = plan.variant.threads * plan.variant.batching.streams
-    with _cluster(address, workers and workers * cores) as processors:
+    with connected_cluster(address, workers and workers * cores) as processors:
         count = workers or max(1, int(processors) // cores)
         work = _Work(
             source=job.source.absolute(),
@@ -178,7 +178,7 @@ def _checked(work: _Work, part: _Part, content: dict[str, Any]) -> AnsweredChunk
 
 
 @contextmanager
-def _cluster(address: str, processors: int | None) -> Iterator[float]:
+def connected_cluster(address: str, processors: int | None) -> Iterator[float]:
     """Connect to a cluster, or start one for "local"; yield the processors that it has.
 
     processors: that a cluster of our own is to have; None: those of this machine.

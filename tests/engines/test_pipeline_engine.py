@@ -35,3 +35,14 @@ def test_nothing_is_printed(
     session.predict(["a text", "a longer text"])
 
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_precision_that_the_model_was_not_loaded_in_is_refused(
+    models: dict[str, LoadedModel],
+) -> None:
+    options = EngineOptions(precision="bfloat16")
+    with pytest.raises(RefusedError, match=r"as it was loaded, in float32: load it with dtype="):
+        PipelineEngine().prepare(models["classifier"], options)
+
+    same = EngineOptions(precision="float32")
+    assert PipelineEngine().prepare(models["classifier"], same).precision == "float32"

@@ -12,6 +12,9 @@ ENGINES = {  # name -> module and class
     "transformers": "ivme.engines.transformers_engine:TransformersEngine",
     "pipeline": "ivme.engines.pipeline_engine:PipelineEngine",
     "packed": "ivme.engines.packed_engine:PackedEngine",
+    "compile": "ivme.engines.compile_engine:CompileEngine",
+    "torchao": "ivme.engines.torchao_engine:TorchaoEngine",
+    "bitsandbytes": "ivme.engines.bitsandbytes_engine:BitsAndBytesEngine",
     "onnxruntime": "ivme.engines.onnxruntime_engine:OnnxRuntimeEngine",
     "openvino": "ivme.engines.openvino_engine:OpenVinoEngine",
 }

@@ -26,7 +26,9 @@ BF16_SETS = ("avx512_bf16", "amx_bf16", "bf16")
 FP16_SETS = ("avx512_fp16", "neon")
 INT8_SETS = ("avx512_vnni", "avx_vnni", "amx_int8", "dotprod", "i8mm")
 COUNTING_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+TORCHAO_PATTERNS = "torchao.quantization.pt2e.quantizer.x86_inductor_quantizer"
 COMPILERS = ("c++", "g++", "clang++")
+TORCHAO = "torchao fast path"
 FUSIONS = "fusions did not fire"  # what engines' notes on them contain
 
 
@@ -50,6 +52,8 @@ def find_machine_traps(inventory: Inventory) -> list[Trap]:
     return [
         *disagreeing_variables(environment),
         *missing_compiler(),
+        *precision_traps("bfloat16", "cpu", inventory.processor),
+        *precision_traps("int8", "cpu", inventory.processor),
         *(missing_torchao_path(has_torchao_path()) if "torchao" in versions else ()),
         *missing_accelerate("accelerate" in versions, has_cuda=has_cuda),
     ]
@@ -91,9 +95,15 @@ def find_session_traps(engine: str, session: "Session", asked: str | None) -> li
     return [
         *other_precision(engine, session.precision, asked),
         *missing_fusions(engine, session.notes),
-        *(missing_torchao_path(has_torchao_path()) if engine == "torchao" else ()),
+        *missing_torchao_path(not any(note.startswith(TORCHAO) for note in session.notes)),
         *precision_traps(session.precision, _device(session)),
     ]
+
+
+def session_remarks(engine: str, session: "Session", asked: str | None) -> list[str]:
+    """Return a session's notes and traps, each once, for a record or a reader."""
+    traps = find_session_traps(engine, session, asked)
+    return list(dict.fromkeys([*session.notes, *map(str, traps)]))
 
 
 def precision_traps(
@@ -244,11 +254,11 @@ def missing_torchao_path(is_registered: bool) -> tuple[Trap, ...]:
         return ()
     return (
         Trap(
-            name="torchao fast path",
+            name=TORCHAO,
             found="torchao's int8 patterns for x86 are not registered with torch.compile",
-            cost="int8 layers run unfused, slower than float32",
-            action="Import torchao.quantization.pt2e.quantizer.x86_inductor_quantizer before "
-            "compiling (engine=torchao does), or use engine=packed:int8",
+            cost="each int8 layer runs as several unfused operations",
+            action=f"Install torchao 0.18, whose {TORCHAO_PATTERNS} engine=torchao imports before "
+            "compiling, or use engine=packed:int8",
         ),
     )
 
@@ -298,9 +308,8 @@ def find_compiler() -> str | None:
 
 def has_torchao_path() -> bool:
     """Return whether torchao's int8 patterns for x86 can be registered: their module is there."""
-    name = "torchao.quantization.pt2e.quantizer.x86_inductor_quantizer"
     try:
-        return find_spec(name) is not None
+        return find_spec(TORCHAO_PATTERNS) is not None
     except ImportError:
         return False
 

@@ -62,3 +62,14 @@ def test_output_writes_a_record_that_is_read_back(run, tmp_path):
     record = load_record(file)
     assert record.kind == "doctor"
     assert record.machine["ceilings"]["fingerprint"] == record.machine["fingerprint"]
+
+
+def test_traps_that_wait_for_engines_are_named(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    record = json.loads(run("--json", "--quick").stdout)
+    topics = [one["topic"] for one in record["machine"]["advice"] if one["severity"] == "warning"]
+    assert {"unequal threads", "C++ compiler missing"} <= set(topics)
+    assert any("none of c++, g++, clang++ is on the path" in note for note in record["notes"])

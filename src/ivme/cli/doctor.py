@@ -69,7 +69,7 @@ def examine(*, quick: bool, refresh: bool = False, is_shown: bool = True) -> "Re
             notify=lambda text: console.print(f"ivme: {text}", markup=False, soft_wrap=True),
             progress=lambda text: status.update(f"measuring {text}"),
         )
-    advice = advise(inventory, ceilings)
+    advice = _with_traps(advise(inventory, ceilings), inventory)
     if is_shown:
         print_report(results(), inventory, ceilings, advice)
     return new_record(
@@ -80,6 +80,23 @@ def examine(*, quick: bool, refresh: bool = False, is_shown: bool = True) -> "Re
         {"quick": quick, "refresh": refresh, "threads": ceilings.threads},
         notes=[one.finding for one in advice if one.severity == "warning"],
     )
+
+
+def _with_traps(advice: "list[Advice]", inventory: "Inventory") -> "list[Advice]":
+    """Return the advice with the traps that wait for engines here, as warnings in front."""
+    from ivme.engines.traps import find_machine_traps
+    from ivme.hardware.advice import Advice
+
+    traps = [
+        Advice(
+            severity="warning",
+            topic=trap.name,
+            finding=f"{trap.found}: {trap.cost}.",
+            action=f"{trap.action}.",
+        )
+        for trap in find_machine_traps(inventory)
+    ]
+    return [*traps, *advice]
 
 
 def print_report(

@@ -26,6 +26,8 @@ LIBRARIES = (
     "nncf",
     "torchao",
     "triton",
+    "accelerate",
+    "bitsandbytes",
 )
 ARITHMETIC_LIBRARIES = ("torch", "onnxruntime", "openvino")  # what the ceilings depend on
 THREAD_VARIABLES = (

@@ -215,19 +215,31 @@ def _hand_over(
 
 def _print_record(record: "Record") -> None:
     from ivme.cli.printing import print_comparison, print_table, results
-    from ivme.report.sections.tuning import discarded_table, variant_table
+    from ivme.report.sections.tuning import (
+        discarded_table,
+        phase_table,
+        remark_table,
+        variant_table,
+    )
 
     console = results()
     for comparison in record.comparisons:
         print_comparison(console, comparison)
-    for build in (variant_table, discarded_table):
+    for build in (variant_table, phase_table):
         table = build(record)
         if table is not None:
             print_table(console, table)
+    for build in (discarded_table, remark_table):
+        table = build(record)
+        if table is not None:
+            console.print(f"\n{table.caption}", style="bold", markup=False)
+            for variants, text in table.rows:
+                console.print(f"  {variants}: {text}", markup=False)
+    console.print()
     for note in record.notes:
-        console.print(f"\n{note}", style="yellow", markup=False)
+        console.print(note, style="yellow", markup=False)
     if not record.is_complete:
-        console.print("\nInterrupted: this is what was found until then.", style="yellow")
+        console.print("Interrupted: this is what was found until then.", style="yellow")
 
 
 def _next_steps(plan: Path | None, output: Path | None) -> str:

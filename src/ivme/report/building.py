@@ -24,7 +24,7 @@ from ivme.report.sections.provenance import (
 )
 from ivme.report.sections.speed import cost_section, latency_section, speed_figures, speed_findings
 from ivme.report.sections.spread import spread_section, stage_section
-from ivme.report.sections.tuning import tuning_findings, tuning_section
+from ivme.report.sections.tuning import tuned, tuning_findings, tuning_section
 
 FINDINGS: tuple[Callable[[Record], list[Block]], ...] = (
     tuning_findings,
@@ -82,6 +82,8 @@ def title_of(record: Record) -> str:
         return f"{len(names)} models side by side"
     if len(names) > 1:
         return f"{', '.join(names[:-1])} and {names[-1]} side by side"
+    if names and tuned(record):
+        return f"The fastest way to run {names[0]}"
     if names:
         return f"How fast {names[0]} runs"
     if record.machine.get("ceilings"):

@@ -19,9 +19,9 @@ def share_bound(count: int, texts: int, level: float = LEVEL) -> float:
 
     Source: Clopper and Pearson, Biometrika 26 (1934).
     """
-    if count >= texts:
-        return 1.0
-    return _bisect(lambda share: _at_most(count, texts, share) > 1 - level, count / texts, 1.0)
+    from scipy.special import betaincinv
+
+    return 1.0 if count >= texts else float(betaincinv(count + 1, texts - count, level))
 
 
 def drop_bound(lost: float, won: float, texts: float, level: float = LEVEL) -> float:
@@ -49,6 +49,8 @@ def mean_bound(values: Sequence[float], level: float = LEVEL) -> float:
     Student's bound, widened by the skewness of the values. Infinite for fewer than two. Source:
     Johnson, Journal of the American Statistical Association 73 (1978).
     """
+    from scipy.special import stdtrit
+
     count = len(values)
     if count < 2:
         return math.inf
@@ -56,7 +58,7 @@ def mean_bound(values: Sequence[float], level: float = LEVEL) -> float:
     if spread == 0:
         return center
     skewness = sum((one - center) ** 3 for one in values) / count / spread**3
-    t = _student_quantile(level, count - 1)
+    t = float(stdtrit(count - 1, level))
     widening = max(0.0, skewness) * (1 + 2 * t * t) / (6 * math.sqrt(count))
     return center + (t + widening) * spread / math.sqrt(count)
 
@@ -77,35 +79,9 @@ def texts_needed(bound: Callable[[float], float], budget: float, texts: int) -> 
     return high
 
 
-def _at_most(count: int, texts: int, share: float) -> float:
-    """Return the probability of `count` or fewer in `texts`, each with probability `share`."""
-    if share <= 0 or share >= 1:
-        return 1.0 if share <= 0 else 0.0
-    log_share, log_rest = math.log(share), math.log1p(-share)
-    return math.fsum(
-        math.exp(
-            math.lgamma(texts + 1)
-            - math.lgamma(one + 1)
-            - math.lgamma(texts - one + 1)
-            + one * log_share
-            + (texts - one) * log_rest
-        )
-        for one in range(count + 1)
-    )
-
-
 def _bisect(is_below: Callable[[float], bool], low: float, high: float) -> float:
     """Return where `is_below` turns from true to false."""
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         low, high = (middle, high) if is_below(middle) else (low, middle)
     return high
-
-
-def _student_quantile(level: float, freedom: int) -> float:
-    """Return the quantile of Student's distribution; Hill's expansion, within 1% from 3 on."""
-    z = NormalDist().inv_cdf(level)
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / freedom + second / freedom**2 + third / freedom**3

@@ -31,7 +31,7 @@ def measurement_of(
     ceiling, path = (None, None)
     if place is not None and entry.samples_s and variant.threads == place.threads:
         ceiling, path = place.ceiling(precision, model.device)
-    samples = {"latency": entry.samples_s} if entry.samples_s else {}
+    samples = {"pass": entry.samples_s} if entry.samples_s else {}
     return Measurement(
         label=entry.label,
         configuration={
@@ -42,7 +42,11 @@ def measurement_of(
             "tokens": None,
         },
         failure=entry.reason if entry.status in ("refused", "skipped") else None,
-        samples_s={**samples, **_once("first_call", entry.first_call_s)},
+        samples_s={
+            **samples,
+            **_once("load", entry.prepare_s),
+            **_once("first_call", entry.first_call_s),
+        },
         items_per_call=counts.get("texts"),
         tokens_per_call=counts.get("tokens"),
         padded_tokens_per_call=counts.get("padded_tokens"),
@@ -67,7 +71,6 @@ def tune_facts(entry: Entry) -> dict[str, Any]:
         "is_baseline": entry.is_baseline,
         "ratio": entry.ratio,
         "interval": entry.interval,
-        "prepare_s": entry.prepare_s,
         "quality": entry.quality,
         "notes": list(entry.notes),
         **entry.phases,

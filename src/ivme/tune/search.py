@@ -16,7 +16,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ivme.bench.listening import Listener
+from ivme.measure.compare import ComparePlan
 from ivme.measure.records import Comparison
+from ivme.measure.statistics import median
+from ivme.measure.verdict import blocks_needed
 from ivme.tune.entries import Entry
 from ivme.tune.material import spread_by_length
 from ivme.tune.quality import least_texts
@@ -28,16 +31,22 @@ from ivme.tune.variants import Variant
 if TYPE_CHECKING:
     from ivme.tune.configuration import TuneConfig
 
-SCREEN_UNTIL = 0.5  # of the budget
+SCREEN_UNTIL = 0.45  # of the budget
+QUICK_MORE = 0.05  # of the budget, for those that are ready at once
+QUICK_SHARE = 0.01  # of the budget, of what counts as at once
 JUDGE_UNTIL = 0.7
-WIDEN_UNTIL = 0.85
-BASELINE_SHARE = 1 / 80  # of the budget, of one pass of the baseline: the last step needs twenty
-JUDGE_SHARE = 0.15  # of the budget, of the reference's answers
+WIDEN_UNTIL = 0.8
+HALVE_UNTIL = 0.85
+SCREEN_SHARE = 1 / 250  # of the budget, of one pass of the baseline where variants are screened
+BASELINE_SHARE = 1 / 80  # the same where it meets the chosen one: that takes twenty
+PASS_SHARE = 1 / 150  # of the budget, of one pass of a variant where variants race
+JUDGE_SHARE = 0.25  # of the budget, of the reference's answers
 MOST_TEXTS = {"latency": 16, "throughput": 256}  # timed
-FASTER_EXPECTED = 4  # variants get as many times the baseline's texts, for throughput
+LEAST_TEXTS = {"latency": 4, "throughput": 12}
 MOST_JUDGED_AT_RANDOM = 64  # texts, where nothing is decided by them
 ENOUGH = 3  # variants that passed the gate
 WIDENED = 2  # variants that are tried on other thread counts
+WARM_UP_ROUNDS = 2  # that a race takes besides those it times
 MOST_OPEN = 4  # sessions beside the leader's
 FIRST_ROUNDS = 4  # of the races that halve
 
@@ -67,8 +76,9 @@ class Search:
     def __post_init__(self) -> None:
         """Start the clock of the budget."""
         self._start_s = self.steps.clock.now() - self.steps.journal.taken_s
-        self._sample: tuple[str, ...] = ()  # what the baseline runs on too
-        self._texts: tuple[str, ...] = ()  # what variants run on among themselves
+        self._screened: tuple[str, ...] = ()  # what every variant runs on
+        self._sample: tuple[str, ...] = ()  # what the baseline meets the chosen one on
+        self._texts: tuple[str, ...] = ()  # what variants that passed run on
         self._judged_texts = 0
 
     def run(self) -> None:
@@ -107,15 +117,19 @@ class Search:
         facts = self.steps.start(probe)
         self.notes += facts["fallbacks"]
         entry.first_call_s, text_s = facts["first_call_s"], facts["text_s"]
-        affordable = int(config.budget_s * BASELINE_SHARE / text_s)
-        least, most = min(4, len(material.timed)), MOST_TEXTS[config.objective]
-        self._sample = spread_by_length(material.timed, min(most, max(least, affordable)))
-        wanted = len(self._sample)
-        if config.objective == "throughput":
-            wanted = min(most, FASTER_EXPECTED * wanted)
-        self._texts = spread_by_length(material.timed, wanted)
+        entry.take_times([1.0], 1.0, [text_s * len(probe)], probe)
+        self._screened = self._sample_of(SCREEN_SHARE, text_s)
+        self._sample = self._sample_of(BASELINE_SHARE, text_s)
+        self._texts = self._sample
         self._settle_judged(int(config.budget_s * JUDGE_SHARE / text_s))
         self._update(entry, "in the race")
+
+    def _sample_of(self, share: float, text_s: float) -> tuple[str, ...]:
+        """Return as many of the timed texts as one pass may take of the budget."""
+        objective = self.config.objective
+        affordable = int(self.config.budget_s * share / text_s)
+        count = max(LEAST_TEXTS[objective], min(MOST_TEXTS[objective], affordable))
+        return spread_by_length(self.steps.material.timed, count)
 
     def _settle_judged(self, affordable: int) -> None:
         """Decide on how many texts quality is judged, and say what that can show."""
@@ -149,7 +163,7 @@ class Search:
             if entry is None or not self._may_prepare(entry):
                 continue
             self.listener.tell(f"screening {entry.variant.name}")
-            facts = self.steps.screen(entry.variant, leader.variant, self._sample)
+            facts = self.steps.screen(entry.variant, leader.variant, self._screened)
             if "failure" in facts:
                 self._update(entry, "refused", facts["failure"])
                 continue
@@ -180,15 +194,12 @@ class Search:
         name = f"screen {entry.label} beside "
         if any(step.startswith(name) for step in self.steps.journal.names):
             return True
-        needed_s, left_s = self.steps.sessions.estimate_s(entry.variant), self.left_s(SCREEN_UNTIL)
-        if needed_s <= left_s:
+        needed_s = self.steps.sessions.estimate_s(entry.variant)
+        more = QUICK_MORE if needed_s <= QUICK_SHARE * self.config.budget_s else 0.0
+        if needed_s <= self.left_s(SCREEN_UNTIL + more):
             return True
-        self._update(
-            entry,
-            "skipped",
-            f"making it ready takes about {needed_s:.0f} s, and {max(0.0, left_s):.0f} s of the "
-            "budget are left for that: raise --budget",
-        )
+        reason = f"no budget left to make it ready, which takes about {needed_s:.0f} s"
+        self._update(entry, "skipped", f"{reason}: raise --budget")
         return False
 
     def _take_screening(self, entry: Entry, facts: dict, leader: Entry) -> None:
@@ -201,9 +212,10 @@ class Search:
         entry.precision, entry.phases = facts["precision"], facts["phases"]
         entry.notes = (*facts["fallbacks"], *facts["notes"])
         ratios = paired_ratios(samples_s["variant"], samples_s["leader"])
-        entry.take_times(ratios, _ratio(leader), samples_s["variant"], self._sample)
-        if not leader.samples_s:
-            leader.take_times([1.0], _ratio(leader), samples_s["leader"], self._sample)
+        texts = spread_by_length(self._screened, facts["texts"])
+        entry.take_times(ratios, _ratio(leader), samples_s["variant"], texts)
+        if leader.is_baseline and len(leader.samples_s) < len(samples_s["leader"]):
+            leader.take_times([1.0], _ratio(leader), samples_s["leader"], texts)
         self._update(entry, "in the race")
 
     def _drop_slow(self, leader: Entry) -> None:
@@ -247,6 +259,7 @@ class Search:
 
     def _widen(self, passed: list[Entry]) -> list[Entry]:
         """Return those that passed, each with its best batching and thread count."""
+        self._settle_texts(passed)
         contenders = [self._with_best_batching(one) for one in passed]
         ranked = sorted(contenders, key=_ratio)
         return [*map(self._with_best_threads, ranked[:WIDENED]), *ranked[WIDENED:]]
@@ -277,10 +290,31 @@ class Search:
         self.notes.append(f"no budget left to try other {what} {entry.variant.name}")
         return True
 
+    def _settle_texts(self, passed: Sequence[Entry]) -> None:
+        """Choose as many texts as the fastest gets through in its share of the budget."""
+        if passed:
+            self._texts = self._sample_of(PASS_SHARE, min(map(_text_s, passed)))
+
     def _best_of(self, entry: Entry, variants: Sequence[Variant]) -> Entry:
         """Return the fastest of an entry and its variants in turns."""
-        copies = [replace(entry, variant=one, is_baseline=False) for one in variants]
-        return min(self._race([entry, *map(self._add, copies)], FIRST_ROUNDS), key=_ratio)
+        known = {one.label for one in self.entries}
+        copies = [
+            replace(entry, variant=one, is_baseline=False)
+            for one in variants
+            if one.label not in known
+        ]
+        rounds = self._affordable_rounds([entry, *copies], FIRST_ROUNDS, WIDEN_UNTIL)
+        if rounds == 0 and copies:
+            names = ", ".join(one.label for one in copies)
+            self.notes.append(f"no budget left to try {names}")
+        if rounds == 0 or not copies:
+            return entry
+        return min(self._race([entry, *map(self._add, copies)], rounds), key=_ratio)
+
+    def _affordable_rounds(self, entries: Sequence[Entry], rounds: int, share: float) -> int:
+        """Return as many of the rounds as that share of the budget allows, 0 if not even one."""
+        round_s = len(self._texts) * sum(map(_text_s, entries))
+        return max(0, min(rounds, int(self.left_s(share) / round_s) - WARM_UP_ROUNDS))
 
     def _race(self, entries: Sequence[Entry], rounds: int) -> list[Entry]:
         """Run the entries in turns, the first of them leading; return those that ran."""
@@ -315,7 +349,10 @@ class Search:
         """Halve the contenders to two, and let these two meet."""
         rounds = FIRST_ROUNDS
         ranked = self._within_memory(sorted(contenders, key=_ratio))
-        while len(ranked) > 2 and self.left_s(WIDEN_UNTIL) > 0:
+        while len(ranked) > 2:
+            rounds = self._affordable_rounds(ranked, rounds, HALVE_UNTIL)
+            if rounds == 0:
+                break
             self.listener.tell(f"{len(ranked)} in the race")
             ran = sorted(self._race(ranked, rounds), key=_ratio)
             ranked, rounds = ran[: max(2, len(ran) // 2)], 2 * rounds
@@ -328,15 +365,13 @@ class Search:
         self._update(winner, "chosen")
         if not winner.is_baseline:
             self._meet_baseline(winner)
-        if self.left_s() > 0:
-            self._measure_memory([winner, *others[:1], self.baseline])
+        self._measure_memory([winner, *others[:1], self.baseline], is_needed=False)
 
     def _meet(self, first: Entry, second: Entry) -> Entry:
         """Compare the two fastest, paired; return the faster one."""
         self.listener.tell(f"final: {first.label} and {second.label}")
         self.steps.sessions.keep_only((first.variant, second.variant, self.baseline.variant))
-        budget_s = max(1.0, 0.4 * self.left_s())
-        comparison = self.steps.compare(first.variant, second.variant, self._texts, budget_s)
+        comparison = self._compare(first, second, self._texts, 0.4)
         winner, loser = (first, second) if comparison.ratio <= 1 else (second, first)
         self.comparisons.append(comparison)
         self.listener.found(comparison)
@@ -345,14 +380,26 @@ class Search:
 
     def _meet_baseline(self, winner: Entry) -> None:
         self.listener.tell(f"{winner.label} and the baseline")
-        budget_s = max(1.0, 0.7 * self.left_s())
-        comparison = self.steps.compare(
-            winner.variant, self.baseline.variant, self._sample, budget_s
-        )
-        winner.ratio, winner.interval = comparison.ratio, comparison.interval
+        comparison = self._compare(winner, self.baseline, self._sample, 0.7)
+        winner.ratio, winner.interval = comparison.ratio, None
+        if len(comparison.blocks) >= blocks_needed():
+            winner.interval = comparison.interval
         self.comparisons.insert(0, comparison)
         self.listener.found(comparison)
         self._update(winner, "chosen")
+
+    def _compare(
+        self, entry: Entry, other: Entry, texts: Sequence[str], share: float
+    ) -> Comparison:
+        """Compare two entries, paired, in that share of what is left.
+
+        On fewer texts where the blocks that a verdict takes would need more time.
+        """
+        budget_s = max(share * self.left_s(), 0.001)
+        blocks = blocks_needed(len(ComparePlan().looks)) + 1
+        text_s = _text_s(entry) * (blocks + 4) + _text_s(other) * (2 * blocks + 4)
+        few = spread_by_length(texts, max(1, min(len(texts), int(budget_s / text_s))))
+        return self.steps.compare(entry.variant, other.variant, few, budget_s)
 
     def _within_memory(self, ranked: list[Entry]) -> list[Entry]:
         """Return those within the memory limit, measured alone; all where there is no limit."""
@@ -361,7 +408,7 @@ class Search:
             return ranked
         kept = []
         for entry in ranked:
-            self._measure_memory([entry])
+            self._measure_memory([entry], is_needed=True)
             if entry.peak_memory_bytes is not None and entry.peak_memory_bytes <= limit:
                 kept.append(entry)
             else:
@@ -370,12 +417,17 @@ class Search:
                 self._update(entry, "too large", f"peak memory {found}: {limit / 1e6:,.0f} allowed")
         return kept
 
-    def _measure_memory(self, entries: Sequence[Entry]) -> None:
+    def _measure_memory(self, entries: Sequence[Entry], *, is_needed: bool) -> None:
+        """Measure those that have no figure yet; unless it is needed, only while time is left."""
+        took_s = 0.0
         for one in entries:
-            if one.peak_memory_bytes is None:
-                self.listener.tell(f"memory of {one.label}")
-                one.peak_memory_bytes = self.measure_memory(one.variant)
-                self._update(one, one.status)
+            if one.peak_memory_bytes is not None or (not is_needed and self.left_s() <= took_s):
+                continue
+            self.listener.tell(f"memory of {one.label}")
+            before_s = self.spent_s()
+            one.peak_memory_bytes = self.measure_memory(one.variant)
+            took_s = self.spent_s() - before_s
+            self._update(one, one.status)
 
     def _ranked(self) -> list[Entry]:
         """Return the entries that ran, fastest first."""
@@ -394,6 +446,11 @@ class Search:
 def _ratio(entry: Entry) -> float:
     assert entry.ratio is not None
     return entry.ratio
+
+
+def _text_s(entry: Entry) -> float:
+    """Return the seconds of a text in the entry's passes."""
+    return median(entry.samples_s) / len(entry.texts)
 
 
 def _times_slower(entry: Entry, other: Entry) -> str:

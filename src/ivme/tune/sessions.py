@@ -37,7 +37,9 @@ class Sessions:
         """Nothing is opened yet. options: what all variants share."""
         self.engines, self.model, self.options, self._clock = engines, model, options, clock
         self._open: dict[_Key, Session] = {}
-        self._prepared_s: dict[str, float] = {}  # the longest, by engine
+        self._prepared_s: dict[
+            str, float
+        ] = {}  # the shortest, by engine: the first loads libraries
 
     def get(self, variant: Variant, new_tokens: int | None = None) -> Session:
         """Return the variant's session, made ready now if it is not open.
@@ -58,7 +60,7 @@ class Sessions:
 
     def note_preparing(self, engine: str, took_s: float) -> None:
         """Keep how long an engine took, for later estimates."""
-        self._prepared_s[engine] = max(took_s, self._prepared_s.get(engine, 0.0))
+        self._prepared_s[engine] = min(took_s, self._prepared_s.get(engine, took_s))
 
     def estimate_s(self, variant: Variant) -> float:
         """Return about how long it takes until the variant is ready; 0 if it is."""

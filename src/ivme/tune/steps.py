@@ -20,7 +20,7 @@ from ivme.measure.memory_guard import is_out_of_memory, memory_guard
 from ivme.measure.records import Comparison
 from ivme.measure.statistics import median
 from ivme.tune.journal import Journal
-from ivme.tune.material import Material
+from ivme.tune.material import Material, spread_by_length
 from ivme.tune.quality import Gate
 from ivme.tune.sessions import Sessions, Unusable
 from ivme.tune.space import why_unusable
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 GENERATING = ("causal", "seq2seq")
 SCREEN_ROUNDS = 5  # of turns with the leader; two for what is hopeless
+PROBE_TEXTS = 4  # that a variant answers before all the others
+HOPELESS = 3.0  # times as slow as the leader on these: it is left at that
 SLOW = 1.5  # times as slow as the fastest: out of the race
 COST_ROUNDS = 3
 JUDGED_AT_A_TIME = 64  # texts between looks at whether the gate can still be passed
@@ -203,26 +205,33 @@ class Steps:
         start_s = self.clock.now()
         session = self.sessions.get(variant)
         prepare_s = self.clock.now() - start_s
-        run = self._run(variant, texts)
-        first_s = self._guarded(lambda: self.clock.time(run))
-        samples_s = self._guarded(
-            lambda: take_turns(
-                {"leader": self._run(leader, texts), "variant": run},
-                SCREEN_ROUNDS,
-                self.clock,
-                seed=self.seed,
-                leader="leader",
-                hopeless_ratio=SLOW,
-            )
-        )
+        few = spread_by_length(texts, PROBE_TEXTS)
+        first_s = self._guarded(lambda: self.clock.time(self._run(variant, few)))
+        samples_s = self._beside(variant, leader, few, 1)
+        is_hopeless = samples_s["variant"][0] > HOPELESS * samples_s["leader"][0]
+        if not is_hopeless:
+            samples_s = self._beside(variant, leader, texts, SCREEN_ROUNDS)
         return {
             "prepare_s": prepare_s,
             "first_call_s": first_s,
             "samples_s": samples_s,
+            "texts": len(few if is_hopeless else texts),
             "precision": session.precision,
             "notes": list(session.notes),
-            "phases": self._phases(variant, texts, samples_s["variant"]),
+            "phases": {} if is_hopeless else self._phases(variant, texts, samples_s["variant"]),
         }
+
+    def _beside(
+        self, variant: Variant, leader: Variant, texts: Sequence[str], rounds: int
+    ) -> dict[str, list[float]]:
+        """Return the times of the variant and of the leader, in turns."""
+        runs = {"leader": self._run(leader, texts), "variant": self._run(variant, texts)}
+        samples_s: dict[str, list[float]] = self._guarded(
+            lambda: take_turns(
+                runs, rounds, self.clock, seed=self.seed, leader="leader", hopeless_ratio=SLOW
+            )
+        )
+        return samples_s
 
     def _phases(
         self, variant: Variant, texts: Sequence[str], whole_s: Sequence[float]

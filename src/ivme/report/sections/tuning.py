@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ivme.measure.records import Measurement, Record
+from ivme.measure.statistics import median
 from ivme.report.charts.specifications import ScatterChart, ScatterPoint
 from ivme.report.document import Block, Paragraph, Plots, Section, Table
-from ivme.report.figures import Figures, read_figures
+from ivme.report.figures import samples
 from ivme.report.formatting import (
     BYTES,
-    MISSING,
     format_bytes,
     format_interval,
     format_number,
@@ -28,6 +28,8 @@ from ivme.report.sections.tables import (
     unit_column,
 )
 
+_SEPARATOR = " · "  # between the parts of a label
+_LEFT_OUT = ("refused", "skipped", "slower", "lossy", "too large")
 _CHOSEN_FIRST = ("chosen", "runner-up", "accepted", "in the race", "slower", "lossy", "too large")
 
 
@@ -45,11 +47,7 @@ def tuning_section(record: Record) -> Section | None:
     if not tuned(record):
         return None
     chart = pareto_chart(record)
-    tables = [
-        table
-        for build in (variant_table, phase_table, discarded_table)
-        if (table := build(record)) is not None
-    ]
+    tables = [table for build in TABLES if (table := build(record)) is not None]
     plots: tuple[Block, ...] = (Plots(charts=(chart,)),) if chart else ()
     return Section(title="What was tried", blocks=(*plots, *tables))
 
@@ -75,18 +73,20 @@ def tuning_findings(record: Record) -> list[Block]:
 
 def variant_table(record: Record) -> Table | None:
     """Return the variants that ran: speed, memory, quality, and what became of each."""
-    ran = [(one, facts) for one, facts in tuned(record) if facts.get("ratio")]
+    ran = [
+        (label, one, facts)
+        for (label, facts), (one, _) in zip(_labelled(record), tuned(record), strict=True)
+        if facts.get("ratio")
+    ]
     if not ran:
         return None
-    ran.sort(key=lambda pair: (_rank(pair[1]["status"]), pair[1]["ratio"]))
-    facts = [one for _, one in ran]
-    figures = {one.label: one for one in read_figures(record)}
-    shown = [figures.get(one.label) for one, _ in ran]
+    ran.sort(key=lambda row: (_rank(row[2]["status"]), row[2]["ratio"]))
+    facts = [row[2] for row in ran]
     return build_table(
         "Variants that ran",
         [
-            text_column("Variant", (one.label for one, _ in ran)),
-            text_column("Verdict", (_verdict(one) for one in facts)),
+            text_column("Variant", (label for label, _, _ in ran)),
+            text_column("Verdict", map(_verdict, facts)),
             number_column(
                 "Times as fast",
                 (format_ratio(_speedup(one), _speedup_interval(one)) for one in facts),
@@ -94,44 +94,89 @@ def variant_table(record: Record) -> Table | None:
             number_column(
                 "95% interval", (format_interval(_speedup_interval(one)) for one in facts)
             ),
-            number_column("Texts/s", map(_rate, shown)),
-            share_column("Of ceiling", (one.ceiling_share if one else None for one in shown)),
-            unit_column("Memory", [one.peak_memory_bytes for one, _ in ran], BYTES),
-            share_column("Lost", (_quality(one).get("loss") for one in facts)),
+            number_column("Texts/s", (format_number(_rate(one)) for _, one, _ in ran)),
             share_column("Lost at most", (_quality(one).get("loss_bound") for one in facts)),
-            number_column("Ready in", (format_seconds(one.get("prepare_s")) for one in facts)),
+            unit_column("Memory", [one.peak_memory_bytes for _, one, _ in ran], BYTES),
+            share_column("Of ceiling", (_ceiling_share(one) for _, one, _ in ran)),
         ],
     )
 
 
 def phase_table(record: Record) -> Table | None:
     """Return the time to the first token and of each later one, where models generate."""
-    timed = [(one, facts) for one, facts in tuned(record) if facts.get("first_token_s")]
+    timed = [(label, facts) for label, facts in _labelled(record) if facts.get("first_token_s")]
     if not timed:
         return None
     return build_table(
         "Reading and writing",
         [
-            text_column("Variant", (one.label for one, _ in timed)),
+            text_column("Variant", (label for label, _ in timed)),
             number_column("First token", (format_seconds(f["first_token_s"]) for _, f in timed)),
             number_column("Each later one", (format_seconds(f["next_token_s"]) for _, f in timed)),
         ],
     )
 
 
-def discarded_table(record: Record) -> Table | None:
-    """Return why variants were not chosen, and what to know of those that ran."""
-    told = [
-        (one.label, facts.get("reason") or "", facts.get("notes") or ())
-        for one, facts in tuned(record)
+def start_table(record: Record) -> Table | None:
+    """Return what it takes until the first answer."""
+    started = [
+        (label, _first(one, "load"), _first(one, "first_call"))
+        for (label, _), (one, _) in zip(_labelled(record), tuned(record), strict=True)
     ]
-    rows = tuple(
-        (label, "; ".join(filter(None, (reason, *notes)))) for label, reason, notes in told
-    )
-    rows = tuple(row for row in rows if row[1])
-    if not rows:
+    started = [row for row in started if row[2] is not None]
+    if not started:
         return None
-    return Table(caption="Why", columns=("Variant", "Reason and remarks"), rows=rows)
+    return build_table(
+        "Getting ready",
+        [
+            text_column("Variant", (label for label, _, _ in started)),
+            number_column("Export or compile", (format_seconds(load) for _, load, _ in started)),
+            number_column("First pass", (format_seconds(first) for _, _, first in started)),
+        ],
+    )
+
+
+def discarded_table(record: Record) -> Table | None:
+    """Return why variants were not chosen, those with the same reason together."""
+    reasons = [
+        (facts["reason"], label)
+        for label, facts in _labelled(record)
+        if facts["status"] in _LEFT_OUT and facts.get("reason")
+    ]
+    return _grouped("Left out", "Why", reasons)
+
+
+def remark_table(record: Record) -> Table | None:
+    """Return what engines had to say of the variants that ran."""
+    remarks = [
+        (note, label) for label, facts in _labelled(record) for note in facts.get("notes") or ()
+    ]
+    return _grouped("Remarks", "Remark", remarks)
+
+
+def _grouped(caption: str, heading: str, pairs: Sequence[tuple[str, str]]) -> Table | None:
+    """Return a table of texts and the variants that each is about."""
+    about: dict[str, list[str]] = {}
+    for text, label in pairs:
+        about.setdefault(text, []).append(label)
+    if not about:
+        return None
+    rows = tuple(("; ".join(dict.fromkeys(labels)), text) for text, labels in about.items())
+    return Table(caption=caption, columns=("Variants", heading), rows=rows)
+
+
+def _labelled(record: Record) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the variants by their labels, without what all of them share."""
+    variants = tuned(record)
+    parts = [one.label.split(_SEPARATOR) for one, _ in variants]
+    shared = set.intersection(*map(set, parts)) if len(parts) > 1 else set()
+    return [
+        (_SEPARATOR.join([own[0], *(part for part in own[1:] if part not in shared)]), facts)
+        for own, (_, facts) in zip(parts, variants, strict=True)
+    ]
+
+
+TABLES = (variant_table, phase_table, start_table, discarded_table, remark_table)
 
 
 def pareto_chart(record: Record) -> ScatterChart | None:
@@ -228,7 +273,21 @@ def _speedup_interval(facts: Mapping[str, Any]) -> tuple[float, float] | None:
     return (1 / interval[1], 1 / interval[0]) if interval else None
 
 
-def _rate(figures: Figures | None) -> str:
-    if figures is None or figures.items_per_s is None:
-        return MISSING
-    return format_number(figures.items_per_s)
+def _first(measurement: Measurement, name: str) -> float | None:
+    found = samples(measurement, name)
+    return found[0] if found else None
+
+
+def _rate(measurement: Measurement) -> float | None:
+    """Return texts a second over all passes."""
+    passes_s = samples(measurement, "pass")
+    if not passes_s or not measurement.items_per_call:
+        return None
+    return measurement.items_per_call * len(passes_s) / sum(passes_s)
+
+
+def _ceiling_share(measurement: Measurement) -> float | None:
+    """Return the rate of operations over this machine's best in that precision."""
+    passes_s, ceiling = samples(measurement, "pass"), measurement.facts.get("ceiling_flops")
+    operations = measurement.floating_point_operations_per_call
+    return operations / median(passes_s) / ceiling if passes_s and operations and ceiling else None

@@ -1,0 +1,368 @@
+import gc
+import random
+
+import pytest
+from planted import PlantedEngine, StillClock, Traits, planted_engines, planted_search, true_pass_s
+
+from ivme.bench.configuration import TextSource
+from ivme.engines.batching import Batching
+from ivme.errors import OutOfMemoryError, UsageError
+from ivme.tune.configuration import TuneConfig
+from ivme.tune.journal import Journal
+from ivme.tune.tuning import why_none
+
+TEXTS = TextSource(file="corpus")
+BASELINE = {"float32": Traits(text_s=0.1)}
+
+
+def config(**changes) -> TuneConfig:
+    return TuneConfig(**{"model": "made up", "texts": TEXTS, "budget_s": 300.0, **changes})
+
+
+def statuses(search) -> dict[str, str]:
+    return {one.variant.name: one.status for one in search.entries}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_garbage_collection():
+    """Leave what was there before out of collections: a search collects after each variant."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def clock() -> StillClock:
+    return StillClock()
+
+
+def many_variants(clock: StillClock, seed: int) -> dict[str, PlantedEngine]:
+    """Twelve variants besides the baseline, 0.2 to 12 times its speed, some of them lossy."""
+    source = random.Random(seed)
+    names = {"fast": 4, "slow": 4, "other": 4}
+    precisions = ("float32", "bfloat16", "int8", "int4")
+    traits = {
+        name: {
+            precision: Traits(
+                text_s=0.1 / source.choice((0.2, 0.5, 1, 2, 3, 5, 8, 12)) * source.uniform(0.8, 1),
+                prepare_s=source.uniform(0.1, 5),
+                flips=source.choice((0, 0, 0.05)),
+                thread_gain=source.uniform(0.4, 0.9),
+            )
+            for precision in precisions[:count]
+        }
+        for name, count in names.items()
+    }
+    return planted_engines(clock, {"transformers": BASELINE, **traits})
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_it_is_within_3_percent_of_trying_everything_in_a_fifth_of_the_time(
+    trained_model, many_texts, clock, seed
+):
+    engines = many_variants(clock, seed)
+    search = planted_search(config(), trained_model, engines, clock, many_texts, cores=4)
+    search.run()
+    assert search.chosen is not None
+    chosen = search.chosen.variant
+    passes = sum(len(block["order"]) for block in search.comparisons[0].blocks)
+    texts = len(search.chosen.texts)
+    everything = {
+        (name, precision, threads): true_pass_s(engine, precision, threads, texts, Batching())
+        for name, engine in engines.items()
+        for precision in engine.precisions
+        for threads in (4, 2)
+    }
+    keeping_quality = {
+        key: pass_s
+        for key, pass_s in everything.items()
+        if engines[key[0]].traits[key[1]].flips == 0
+    }
+    found_s = everything[chosen.engine, chosen.precision, chosen.threads]
+    assert found_s <= 1.03 * min(keeping_quality.values())
+    prepare_s = sum(
+        2 * one.prepare_s for engine in engines.values() for one in engine.traits.values()
+    )
+    exhaustive_s = prepare_s + passes * sum(everything.values())
+    assert search.spent_s() <= 0.2 * exhaustive_s
+
+
+def test_a_fast_variant_that_answers_otherwise_is_turned_down(trained_model, many_texts, clock):
+    engines = planted_engines(
+        clock,
+        {
+            "transformers": BASELINE,
+            "other": {
+                "int8": Traits(text_s=0.01, flips=0.05),
+                "bfloat16": Traits(text_s=0.03),
+            },
+        },
+    )
+    search = planted_search(config(), trained_model, engines, clock, many_texts)
+    search.run()
+    assert search.chosen is not None
+    assert search.chosen.variant.name == "other:bfloat16"
+    assert statuses(search)["other:int8"] == "lossy"
+    lossy = next(one for one in search.entries if one.status == "lossy")
+    assert "no number of texts would bring that to 0.50%" in lossy.reason
+    assert lossy.quality is not None
+    assert lossy.quality["texts"] < 450  # it did not go on to the end
+
+
+def test_nothing_is_chosen_if_all_that_is_faster_loses_too_much(trained_model, many_texts, clock):
+    traits = {"transformers": BASELINE, "other": {"int8": Traits(text_s=0.01, flips=0.02)}}
+    engines = planted_engines(clock, traits)
+    search = planted_search(config(), trained_model, engines, clock, many_texts)
+    search.run()
+    assert search.chosen is None
+    message = why_none(search)
+    assert message.startswith("no variant is within the quality budget of 0.50%; other:int8 came")
+    assert "Allow more with --max-quality-loss" in message
+
+
+def test_too_few_texts_are_said_beforehand(trained_model, many_texts, clock):
+    traits = {"transformers": BASELINE, "other": {"int8": Traits(text_s=0.01)}}
+    search = planted_search(
+        config(), trained_model, planted_engines(clock, traits), clock, many_texts[:50]
+    )
+    search.run()
+    assert search.chosen is None
+    assert any("it takes 598 texts to be sure" in note for note in search.notes)
+    assert "598 texts like these would do for 0.50%" in why_none(search)
+
+
+def test_on_random_weights_agreement_is_reported_and_decides_nothing(tiny_model, many_texts, clock):
+    traits = {"transformers": BASELINE, "other": {"int8": Traits(text_s=0.01, flips=0.5)}}
+    search = planted_search(config(), tiny_model, planted_engines(clock, traits), clock, many_texts)
+    search.run()
+    assert search.chosen is not None
+    assert search.chosen.variant.name == "other:int8"
+    assert search.chosen.quality is not None
+    assert not search.chosen.quality["is_judged"]
+    assert search.chosen.quality["value"] < 0.7
+    assert any(note.startswith("random weights") for note in search.notes)
+
+
+def test_reasons_of_those_that_refuse_or_fail_are_kept(tiny_model, many_texts, clock):
+    traits = {
+        "transformers": BASELINE,
+        "refusing": {"int8": Traits(text_s=0.01, refuses="needs a processor with AMX")},
+        "out of the question": {"float32": Traits(text_s=0.01)},
+        "slow": {"float32": Traits(text_s=0.4)},
+    }
+    engines = planted_engines(clock, traits)
+    engines["out of the question"].refusal_reason = "takes no models of this kind"
+    search = planted_search(config(), tiny_model, engines, clock, many_texts)
+    search.run()
+    told = {one.variant.name: (one.status, one.reason) for one in search.entries}
+    assert told["refusing:int8"] == ("refused", "needs a processor with AMX")
+    assert told["out of the question:float32"] == ("refused", "takes no models of this kind")
+    assert told["slow:float32"][0] == "slower"
+    assert told["slow:float32"][1] == "4.0 times as slow as transformers:float32"
+    assert engines["out of the question"].prepared == []
+
+
+@pytest.mark.parametrize("budget_s", [20.0, 60.0, 300.0])
+@pytest.mark.parametrize("objective", ["latency", "throughput"])
+def test_the_budget_is_kept(tiny_model, many_texts, clock, budget_s, objective):
+    engines = many_variants(clock, 3)
+    for engine in engines.values():
+        for precision, traits in engine.traits.items():
+            vars(traits)["prepare_s"] = 8.0 if precision != "float32" else 1.0
+    search = planted_search(
+        config(budget_s=budget_s, objective=objective),
+        tiny_model,
+        engines,
+        clock,
+        many_texts,
+        cores=2,
+    )
+    search.run()
+    assert search.chosen is not None
+    assert search.spent_s() <= 1.1 * budget_s
+    skipped = [one for one in search.entries if one.status == "skipped"]
+    assert all("raise --budget" in one.reason for one in skipped)
+    assert bool(skipped) == (budget_s < 100)
+
+
+def test_sessions_are_closed_at_the_end_and_few_are_open_at_a_time(tiny_model, many_texts, clock):
+    engines = many_variants(clock, 5)
+    most_open = 0
+
+    def watch(_):
+        nonlocal most_open
+        most_open = max(most_open, sum(one.open_sessions for one in engines.values()))
+
+    search = planted_search(config(), tiny_model, engines, clock, many_texts)
+    search.on_entry = watch
+    search.run()
+    assert sum(one.open_sessions for one in engines.values()) == 0
+    assert most_open <= 8
+
+
+def test_an_interrupted_search_goes_on_where_it_stopped(trained_model, many_texts, clock, tmp_path):
+    path = tmp_path / "plan.search.jsonl"
+
+    class Interrupted(PlantedEngine):
+        def prepare(self, model, options):
+            if options.precision == "int4":
+                raise KeyboardInterrupt
+            return super().prepare(model, options)
+
+    engines = many_variants(clock, 1)
+    whole = planted_search(config(), trained_model, engines, clock, many_texts)
+    whole.run()
+    engines = many_variants(clock, 1)
+    fast = engines["fast"]
+    engines["fast"] = Interrupted(name="fast", clock=clock, traits=fast.traits)
+    first = planted_search(
+        config(),
+        trained_model,
+        engines,
+        clock,
+        many_texts,
+        journal=Journal(path, {"model": 1}, clock),
+    )
+    with pytest.raises(KeyboardInterrupt):
+        first.run()
+    tried = {one.variant.name for one in first.entries if one.ratio is not None}
+    assert len(tried) > 2
+    engines = many_variants(clock, 1)
+    second = planted_search(
+        config(),
+        trained_model,
+        engines,
+        clock,
+        many_texts,
+        journal=Journal(path, {"model": 1}, clock),
+    )
+    assert second.spent_s() == pytest.approx(first.spent_s(), rel=0.2)
+    second.run()
+    assert any("goes on from an interrupted search" in note for note in second.notes)
+    assert second.chosen is not None
+    assert whole.chosen is not None
+    assert second.chosen.variant == whole.chosen.variant
+    prepared_again = [
+        f"{engine.name}:{precision}" for engine in engines.values() for precision in engine.prepared
+    ]
+    assert len(set(prepared_again) & tried) < len(tried)
+
+
+def test_a_smaller_batch_is_taken_where_memory_runs_out(tiny_model, clock):
+    traits = {
+        "transformers": BASELINE,
+        "other": {"int8": Traits(text_s=0.01, call_s=0.01, most_together=20)},
+    }
+    alike = [f"text number {number}" for number in range(100)]
+    search = planted_search(
+        config(objective="throughput"), tiny_model, planted_engines(clock, traits), clock, alike
+    )
+    search.run()
+    screened = next(one for one in search.entries if one.variant.engine == "other")
+    assert screened.variant.batching.batch_size == 16
+    assert screened.notes == (
+        "out of memory with batch 64: batch 32",
+        "out of memory with batch 32: batch 16",
+    )
+    assert search.chosen is not None
+    assert search.chosen.variant.batching.batch_size <= 20
+
+
+def test_shorter_texts_only_if_the_user_allows_it(tiny_model, many_texts, clock):
+    class Short(PlantedEngine):
+        def prepare(self, model, options):
+            if options.max_length is None:
+                raise OutOfMemoryError("out of memory: planted")
+            return super().prepare(model, options)
+
+    def search(**changes):
+        engine = Short(name="transformers", clock=clock, traits=BASELINE)
+        return planted_search(
+            config(**changes), tiny_model, {"transformers": engine}, clock, many_texts
+        )
+
+    with pytest.raises(OutOfMemoryError, match="allow shorter ones with --allow-truncation TOKENS"):
+        search().run()
+    allowed = search(allow_truncation=64)
+    allowed.run()
+    assert any("texts are cut to 64 tokens" in note for note in allowed.notes)
+    assert allowed.steps.sessions.options.max_length == 64
+
+
+def test_what_takes_too_much_memory_is_not_chosen(tiny_model, many_texts, clock):
+    traits = {
+        "transformers": BASELINE,
+        "large": {"int8": Traits(text_s=0.01)},
+        "small": {"int8": Traits(text_s=0.012)},
+    }
+    search = planted_search(
+        config(max_memory_bytes=10_000_000),
+        tiny_model,
+        planted_engines(clock, traits),
+        clock,
+        many_texts,
+    )
+    search.measure_memory = lambda one: 50_000_000 if one.engine == "large" else 5_000_000
+    search.run()
+    assert search.chosen is not None
+    assert search.chosen.variant.engine == "small"
+    large = next(one for one in search.entries if one.variant.engine == "large")
+    assert (large.status, large.reason) == ("too large", "peak memory is 50 MB: 10 allowed")
+
+
+def test_thread_counts_are_an_axis_of_their_own(tiny_model, many_texts, clock):
+    traits = {"transformers": BASELINE, "other": {"int8": Traits(text_s=0.01, thread_gain=-0.2)}}
+    search = planted_search(
+        config(), tiny_model, planted_engines(clock, traits), clock, many_texts, cores=4
+    )
+    search.run()
+    assert search.chosen is not None
+    assert search.chosen.variant.threads == 2
+    assert search.chosen.label == "other:int8 · batch 1 · 2 threads"
+    beside_baseline = search.comparisons[0]
+    assert beside_baseline.threads is None
+    assert "threads differ, as the names say: 2 and 4" in beside_baseline.notes
+
+
+def test_throughput_takes_the_batches_that_cost_least(tiny_model, many_texts, clock):
+    traits = {
+        "transformers": {"float32": Traits(text_s=0.05, call_s=0.05)},
+        "other": {"int8": Traits(text_s=0.001, call_s=0.02)},
+    }
+    search = planted_search(
+        config(objective="throughput"),
+        tiny_model,
+        planted_engines(clock, traits),
+        clock,
+        many_texts,
+    )
+    search.run()
+    assert search.chosen is not None
+    assert search.chosen.variant.batching.order == "packed"
+    assert search.chosen.variant.batching.batch_size == 64
+    tried = {one.variant.batching.batch_size for one in search.entries}
+    assert tried >= {1, 8, 32, 64}
+
+
+def test_engines_that_were_not_asked_for_are_only_measured_against(tiny_model, many_texts, clock):
+    traits = {"transformers": BASELINE, "other": {"int8": Traits(text_s=0.2)}}
+    engines = planted_engines(clock, traits)
+    search = planted_search(
+        config(engines=("other:int8",)),
+        tiny_model,
+        {"other": engines["other"], "transformers": engines["transformers"]},
+        clock,
+        many_texts,
+    )
+    search.choices = [one for one in search.choices if one.engine == "other"]
+    search.run()
+    assert search.chosen is not None
+    assert search.chosen.variant.name == "other:int8"
+
+
+def test_an_unknown_precision_is_refused(tiny_model, many_texts, clock):
+    engines = planted_engines(clock, {"transformers": BASELINE})
+    with pytest.raises(UsageError, match="engine=transformers:int3; transformers computes in"):
+        planted_search(
+            config(engines=("transformers:int3",)), tiny_model, engines, clock, many_texts
+        )

@@ -27,7 +27,7 @@ class OpenVinoEngine:
 
     name = "openvino"
     summary = "a copy converted to OpenVINO and compiled for this processor"
-    precisions = ("float32", "bfloat16", "int8", "int8-static", "int4")
+    precisions: tuple[str, ...] = ("float32", "bfloat16", "int8", "int8-static", "int4")
 
     def refusal(self, model: "LoadedModel") -> str | None:
         """Return why this engine cannot run the model, or None if it can."""

@@ -34,13 +34,14 @@ def write_encoder(model: "LoadedModel", options: EngineOptions, folder: Path) ->
     Raises:
         RefusedError: OpenVINO cannot convert it.
     """
-    from ivme.engines.networks import encoder_inputs, encoder_network
+    from ivme.engines.networks import encoder_inputs
+    from ivme.engines.openvino_networks import openvino_encoder_network
 
     names = encoder_inputs(model)
     batch = encode(model, _in_kind(model, TRACED_TEXTS), token_limits(model, EngineOptions()))
     example = {name: batch[name] for name in names}
     with conversion(model, options):
-        module = encoder_network(model)
+        module = openvino_encoder_network(model)
         network = convert(module, example)
         check_same(network, module, {name: rows[1:] for name, rows in example.items()}, model)
         if options.precision == "int8-static":
@@ -129,7 +130,7 @@ def compressed(network: Any, precision: str | None) -> Any:
     """
     if precision not in ("int8", "int4"):
         return network
-    import nncf
+    import nncf  # type: ignore[import-untyped]
 
     mode = nncf.CompressWeightsMode
     if precision == "int8":

@@ -12,6 +12,7 @@ from ivme.engines.openvino_generating import (
     cross_names,
 )
 from ivme.engines.protocol import EngineOptions
+from ivme.models.interface import generation_ids
 
 if TYPE_CHECKING:
     import torch
@@ -35,9 +36,7 @@ def write_generating(model: "LoadedModel", options: EngineOptions, folder: Path)
         parts = _causal(model, shapes) if model.kind == "causal" else _seq2seq(model, shapes)
         for name, network in parts.items():
             save(compressed(network, options.precision), folder / name)
-    settings = model.model.generation_config
-    names = ("decoder_start_token_id", "eos_token_id", "forced_bos_token_id")
-    return {"notes": (), "generation": {name: getattr(settings, name) for name in names}}
+    return {"notes": (), "generation": generation_ids(model)}
 
 
 def _causal(model: "LoadedModel", shapes: Shapes) -> dict[str, Any]:

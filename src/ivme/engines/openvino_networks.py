@@ -1,11 +1,64 @@
 """Networks in the form that OpenVINO's conversion follows, where networks.py has another."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from ivme.engines.networks import Network, _cache_of, _flatten
+from ivme.engines.networks import Network, _cache_of, _flatten, encoder_inputs, encoder_network
+
+if TYPE_CHECKING:
+    from ivme.models.loading import LoadedModel
+    from ivme.models.pooling import Pooling
+
+Pick = Callable[[Tensor, Tensor], Tensor]  # ids [B, T], mask [B, T] -> positions [B]
+
+
+def openvino_encoder_network(model: "LoadedModel") -> nn.Module:
+    """Return networks.encoder_network, with single positions picked in a way that is followed."""
+    names = encoder_inputs(model)
+    if model.kind == "masked":
+        token = model.tokenizer.mask_token_id
+        return AtPosition(model.model, names, lambda ids, _: (ids == token).int().argmax(dim=1))
+    if model.pooling is not None and model.pooling.mode != "mean":
+        return AtPosition(model.model, names, _end_of_text(model.pooling), model.pooling)
+    return encoder_network(model)
+
+
+def _end_of_text(pooling: "Pooling") -> Pick:
+    """Return a function to the position of each row's first or last token."""
+    if pooling.mode == "first":
+        return lambda _, mask: mask.argmax(dim=1)
+    return lambda _, mask: mask.argmax(dim=1) + mask.sum(dim=1) - 1
+
+
+class AtPosition(Network):
+    """What a network puts out at one position of each row: [B, vocabulary] or vectors [B, D].
+
+    Picked by `gather`: rows numbered by `len` of a tensor are the traced example's for ever.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        names: tuple[str, ...],
+        pick: Pick,
+        pooling: "Pooling | None" = None,
+    ) -> None:
+        super().__init__(network)
+        self.names, self.pick, self.pooling = names, pick, pooling
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return the picked rows; inputs: in the order of `names`, each [B, T]."""
+        named = dict(zip(self.names, inputs, strict=True))
+        output = self.network(**named)[0]  # logits or the last hidden state, [B, T, D]
+        positions = self.pick(named["input_ids"], named["attention_mask"])
+        index = positions[:, None, None].expand(-1, 1, output.shape[2])
+        picked = output.gather(1, index)[:, 0]
+        if self.pooling is not None and self.pooling.is_normalized:
+            return nn.functional.normalize(picked, dim=-1)
+        return picked
 
 
 class Seq2seqEncoder(Network):

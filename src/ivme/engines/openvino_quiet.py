@@ -26,7 +26,10 @@ def quiet_openvino() -> Iterator[None]:
 @contextmanager
 def _telemetry_declined() -> Iterator[None]:
     try:
-        from openvino_telemetry.utils.opt_in_checker import ConsentCheckResult, OptInChecker
+        from openvino_telemetry.utils.opt_in_checker import (  # type: ignore[import-untyped]
+            ConsentCheckResult,
+            OptInChecker,
+        )
     except ImportError:  # not installed: nothing is sent
         yield
         return
@@ -40,7 +43,7 @@ def _telemetry_declined() -> Iterator[None]:
 
 @contextmanager
 def _nncf_silent() -> Iterator[None]:
-    from nncf.common.logging.track_progress import track
+    from nncf.common.logging.track_progress import track  # type: ignore[import-untyped]
 
     logger = logging.getLogger("nncf")
     level = logger.level

@@ -28,15 +28,16 @@ class CompiledNetwork:
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
         precision, threads = options.precision or "float32", options.threads
-        config = compile_config(precision, threads)
-        self.compiled = _compile(path, config)
+        self._path, self._config = path, compile_config(precision, threads)
+        self._changing = threading.Lock()
+        self._is_closed = False
+        self.compiled = _compile(path, self._config)
         self.inputs = tuple(port.any_name for port in self.compiled.inputs)
         self.precision_hint = self._read("INFERENCE_PRECISION_HINT").to_string()
         self._requests = threading.local()
-        if self.precision_hint != config["INFERENCE_PRECISION_HINT"]:
+        if self.precision_hint != (asked := self._config["INFERENCE_PRECISION_HINT"]):
             raise RefusedError(
-                f"OpenVINO was asked for {config['INFERENCE_PRECISION_HINT']} and compiled "
-                f"{path.name} for {self.precision_hint}"
+                f"OpenVINO was asked for {asked} and compiled {path.name} for {self.precision_hint}"
             )
         if (used := self._read("INFERENCE_NUM_THREADS")) != threads:
             raise UsageError(
@@ -49,10 +50,15 @@ class CompiledNetwork:
         Raises:
             OutOfMemoryError: the batch does not fit.
         """
+        request = self._request()
         try:
-            return list(self._request().infer(inputs, share_inputs=True).values())
+            # Not infer(): where memory runs out it says nothing and leaves the last call's outputs.
+            request.start_async(inputs, share_inputs=True)
+            request.wait()
+            return [tensor.data.copy() for tensor in request.output_tensors]
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
+                self._drop()
                 raise OutOfMemoryError(
                     "OpenVINO ran out of memory on batches of "
                     f"{len(next(iter(inputs.values())))}; use a smaller batch or shorter texts"
@@ -62,14 +68,6 @@ class CompiledNetwork:
     def forget(self) -> None:
         """Make the states empty, before the calling thread's next text."""
         self._request().reset_state()
-
-    def _request(self) -> Any:
-        """Return the calling thread's infer request, made at its first call."""
-        if self.compiled is None:
-            raise UsageError("the session was closed before this call; prepare another")
-        if not hasattr(self._requests, "own"):
-            self._requests.own = self.compiled.create_infer_request()
-        return self._requests.own
 
     def product_precisions(self) -> dict[str, int]:
         """Return how many matrix products with weights run in each precision, as compiled."""
@@ -91,8 +89,25 @@ class CompiledNetwork:
 
     def close(self) -> None:
         """Free the model and the requests."""
-        self.compiled = None
-        self._requests = threading.local()
+        self._is_closed = True
+        self._drop()
+
+    def _request(self) -> Any:
+        """Return the calling thread's infer request, made at its first call."""
+        with self._changing:
+            if self._is_closed:
+                raise UsageError("the session was closed before this call; prepare another")
+            if self.compiled is None:
+                self.compiled = _compile(self._path, self._config)
+            if not hasattr(self._requests, "own"):
+                self._requests.own = self.compiled.create_infer_request()
+            return self._requests.own
+
+    def _drop(self) -> None:
+        """Free the compiled model, which is of no use after memory ran out in the middle of it."""
+        with self._changing:
+            self.compiled = None
+            self._requests = threading.local()
 
     def _read(self, name: str) -> Any:
         return self.compiled.get_property(name)

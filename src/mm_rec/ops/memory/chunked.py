@@ -34,8 +34,8 @@ def read_chunks(
     if query.shape[1] > 1 or lengths is not None:
         read, last = chunked_matrix_memory(query, key, value, memory, time_scales, lengths)
     else:
-        wide = (tensor.to(memory.dtype) for tensor in (query, key, value))
-        read, last = matrix_memory(*wide, memory, time_scales)
+        wide, key, value = (tensor.to(memory.dtype) for tensor in (query, key, value))
+        read, last = matrix_memory(wide, key, value, memory, time_scales)
     return normalized(read.to(query.dtype)).flatten(3), last
 
 

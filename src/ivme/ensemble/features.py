@@ -8,15 +8,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ivme.ensemble.ngrams import SPLITTERS, count_ngrams
 from ivme.ensemble.rows import FeatureRows, join_rows
 from ivme.errors import UsageError
 
 FORMAT = "ivme.tfidf"
+SPLITTINGS = ("word", "char", "char_wb")
 VERSION = 1
 MAX_NGRAM = 32  # characters or words; longer ones repeat whole sentences
 
@@ -25,7 +26,8 @@ MAX_NGRAM = 32  # characters or words; longer ones repeat whole sentences
 class NgramSettings:
     """One kind of n-grams: how to split, and how many of the most frequent to keep.
 
-    splitting: word, char, or char_wb (characters inside words). min_texts: n-grams in fewer
+    splitting: word (two letters or digits at least), char, or char_wb (characters inside words,
+    each word with a blank on both sides), as scikit-learn has them. min_texts: n-grams in fewer
     texts are left out. is_sublinear: 1 + log(count) in the place of the count.
     """
 
@@ -37,8 +39,8 @@ class NgramSettings:
     is_sublinear: bool = False
 
     def __post_init__(self) -> None:
-        if self.splitting not in SPLITTERS:
-            raise UsageError(f"splitting={self.splitting!r}; expected one of {sorted(SPLITTERS)}")
+        if self.splitting not in SPLITTINGS:
+            raise UsageError(f"splitting={self.splitting!r}; expected one of {list(SPLITTINGS)}")
         if not 1 <= self.shortest <= self.longest <= MAX_NGRAM:
             raise UsageError(
                 f"n-grams from shortest={self.shortest} to longest={self.longest}; expected "
@@ -50,7 +52,7 @@ class NgramSettings:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class NgramBlock:
     """The n-grams of one kind, in the order of their columns, with their inverse frequencies.
 
@@ -62,28 +64,24 @@ class NgramBlock:
     idf: NDArray[np.float64]
 
     @cached_property
-    def _numbers(self) -> dict[str, int]:
-        return {ngram: number for number, ngram in enumerate(self.ngrams)}
+    def _counter(self) -> Any:
+        from ivme.ensemble import _kernels
+
+        settings = self.settings
+        return _kernels.NgramCounter(
+            settings.splitting, settings.shortest, settings.longest, self.ngrams
+        )
 
     def weigh(self, text: str) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Return the columns of the n-grams in the text, rising, and their weights."""
-        settings = self.settings
-        counts = count_ngrams(
-            text,
-            SPLITTERS[settings.splitting],
-            settings.shortest,
-            settings.longest,
-            self._numbers,
-        )
-        columns = np.fromiter(sorted(counts), np.int32, len(counts))
-        weights = np.fromiter(map(counts.__getitem__, columns.tolist()), np.float64, len(counts))
-        if settings.is_sublinear:
+        columns, weights = self._counter.count(text.lower())
+        if self.settings.is_sublinear:
             weights = np.log(weights) + 1.0
         weights *= self.idf[columns]
         return columns, _normalized(weights)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TfidfFeatures:
     """Fitted TF-IDF features: blocks of n-grams side by side."""
 

@@ -9,7 +9,7 @@ from ivme.ensemble.rows import FeatureRows
 from ivme.errors import UsageError
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class LinearModel:
     """coefficients: float64 [scores, features]; intercepts: float64 [scores].
 

@@ -15,7 +15,7 @@ from ivme.errors import UsageError
 LINKS = ("logistic", "softmax", "shares", "first_share")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Member:
     """A model bound to its features.
 

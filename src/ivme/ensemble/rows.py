@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from ivme.errors import UsageError
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class FeatureRows:
     """Sparse rows: row r has values[starts[r]:starts[r + 1]] at the columns in `indices` there.
 

@@ -25,7 +25,7 @@ FEATURES_FILE = "features.json"
 Probabilities = dict[str, NDArray[np.float64]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class TabularMembers:
     """Members that read the same features, and the labels that they choose from.
 

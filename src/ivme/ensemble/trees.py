@@ -31,7 +31,7 @@ LEAF = -1
 ROWS_PER_TASK = 64  # fewer take less time than handing them to another thread
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Tree:
     """One tree as its trainer has it, node 0 the root, children after their parents.
 
@@ -49,7 +49,7 @@ class Tree:
     output: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Forest:
     """Trees in flat arrays. `nodes` [nodes] is of dtype NODE; a leaf keeps its number in `left`.
 
@@ -104,9 +104,9 @@ class Forest:
 
     @cached_property
     def _native(self) -> Any:
-        from ivme.ensemble import _forest
+        from ivme.ensemble import _kernels
 
-        return _forest.Forest(
+        return _kernels.Forest(
             self.nodes.view(np.uint8).reshape(-1, NODE.itemsize),
             self.roots,
             self.outputs,

@@ -1,5 +1,6 @@
-"""The compiled kernel of csrc/ensemble."""
+"""The compiled kernels of csrc/ensemble."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,3 +23,9 @@ class Forest:
         values: NDArray[np.float64],
         scores: NDArray[Any],
     ) -> None: ...
+
+class NgramCounter:
+    def __init__(
+        self, splitting: str, shortest: int, longest: int, ngrams: Sequence[str]
+    ) -> None: ...
+    def count(self, text: str) -> tuple[NDArray[np.int32], NDArray[np.float64]]: ...

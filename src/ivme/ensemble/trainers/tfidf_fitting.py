@@ -9,7 +9,9 @@ from ivme.ensemble.features import NgramBlock, NgramSettings, TfidfFeatures
 from ivme.errors import UsageError
 
 # The options of TfidfVectorizer that the features here have no other choice for.
-_FIXED = {
+_FIXED: dict[str, Any] = {
+    "input": "content",
+    "dtype": np.float64,
     "lowercase": True,
     "strip_accents": None,
     "preprocessor": None,

@@ -4,7 +4,8 @@ Run `python benchmarks/tabular_scoring.py --output tabular_scoring.json`. H2O tr
 texts of the built-in corpus against the same texts with their words shuffled; without Java,
 scikit-learn trains them and H2O is left out. Every way is first held to the same probabilities,
 within 1e-6 for the compiled members and 1e-5 for ONNX, which compares in fp32; one that fails is
-not timed. Ways take turns in random order.
+not timed. Ways take turns in random order. Beside the time on the wall there is the processor time
+of this thread, which other programs disturb less; H2O spends its own in Java, so it has none here.
 """
 
 import argparse
@@ -44,6 +45,7 @@ WORDS = 350  # of the text that is scored
 BATCH = 64
 TARGET_MEDIAN_S, TARGET_P99_S, TARGET_FRESH_S = 0.3e-3, 1e-3, 1.0
 Runs = dict[str, Callable[[], object]]
+Samples = dict[str, list[tuple[float, float]]]  # by way: seconds on the wall and of the processor
 
 
 def main() -> int:
@@ -231,7 +233,7 @@ def _failed_gates(tabular: TabularMembers, text: str, trained: dict[str, Any]) -
     ]
 
 
-def _fresh_process(tabular: TabularMembers, text: str, count: int) -> list[float]:
+def _fresh_process(tabular: TabularMembers, text: str, count: int) -> list[tuple[float, float]]:
     program = (
         "import sys; from ivme.ensemble.tabular import TabularMembers;"
         "print(TabularMembers.load(sys.argv[1]).score(sys.argv[2]))"
@@ -240,46 +242,55 @@ def _fresh_process(tabular: TabularMembers, text: str, count: int) -> list[float
         tabular.save(folder)
         command = [sys.executable, "-c", program, folder, text]
         return [
-            _seconds(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
+            _timed(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
             for _ in range(count)
         ]
 
 
-def _seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def _timed(run: Callable[[], object]) -> tuple[float, float]:
+    start, start_cpu = time.perf_counter(), time.thread_time()
     run()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.thread_time() - start_cpu
 
 
-def _interleave(runs: Runs, rounds: int) -> dict[str, list[float]]:
+def _interleave(runs: Runs, rounds: int) -> Samples:
     draw = random.Random(0)
     for run in runs.values():
         run()
-    samples: dict[str, list[float]] = {name: [] for name in runs}
+    samples: Samples = {name: [] for name in runs}
     for _ in range(rounds):
         for name in draw.sample(list(runs), len(runs)):
-            samples[name].append(_seconds(runs[name]))
+            samples[name].append(_timed(runs[name]))
     return samples
 
 
-def _print(samples: dict[str, list[float]]) -> None:
-    print(f"{'way':<40}{'median ms':>12}{'p99 ms':>12}{'fastest ms':>12}")
-    for name, seconds in samples.items():
-        figures = (statistics.median(seconds), float(np.quantile(seconds, 0.99)), min(seconds))
+def _print(samples: Samples) -> None:
+    headings = ("median", "p99", "fastest", "cpu median", "cpu p99")
+    print(f"{'ms':<40}" + "".join(f"{one:>12}" for one in headings))
+    for name, both in samples.items():
+        wall, cpu = zip(*both, strict=True)
+        figures = [statistics.median(wall), _p99(wall), min(wall)]
+        if not name.startswith(("H2O", "fresh")):
+            figures += [statistics.median(cpu), _p99(cpu)]
         print(f"{name:<40}" + "".join(f"{1e3 * one:>12.4f}" for one in figures))
-    given = samples["three members, features given"]
-    median, p99 = statistics.median(given), float(np.quantile(given, 0.99))
-    fresh = statistics.median(samples["fresh process"])
+    wall, cpu = zip(*samples["three members, features given"], strict=True)
+    fresh, _ = zip(*samples["fresh process"], strict=True)
     for name, found, target in (
-        ("median, features given", median, TARGET_MEDIAN_S),
-        ("p99, features given", p99, TARGET_P99_S),
-        ("fresh process", fresh, TARGET_FRESH_S),
+        ("median, features given", statistics.median(wall), TARGET_MEDIAN_S),
+        ("p99, features given", _p99(wall), TARGET_P99_S),
+        ("p99 of processor time, features given", _p99(cpu), TARGET_P99_S),
+        ("fresh process", statistics.median(fresh), TARGET_FRESH_S),
     ):
         verdict = "reached" if found <= target else "missed"
         print(f"{name}: {1e3 * found:.4f} ms, target {1e3 * target:g} ms, {verdict}")
     if "H2O, one frame" in samples:
-        ratio = statistics.median(samples["H2O, one frame"]) / median
+        h2o_s = statistics.median(one for one, _ in samples["H2O, one frame"])
+        ratio = h2o_s / statistics.median(wall)
         print(f"H2O on one frame takes {ratio:,.0f} times as long as the compiled members")
+
+
+def _p99(seconds: tuple[float, ...]) -> float:
+    return float(np.quantile(seconds, 0.99))
 
 
 if __name__ == "__main__":

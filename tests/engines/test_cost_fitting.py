@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from ivme.engines.batch_costs import BatchCost
 from ivme.engines.batching import Batching
+from ivme.engines.batching_choice import choose_batching
 from ivme.engines.cost_fitting import fit_cost, measure_cost
 from ivme.engines.protocol import Prediction, StageSeconds
 from ivme.engines.warming import text_of_tokens, warm_up
@@ -79,3 +80,31 @@ def test_warming_runs_one_text_and_a_full_batch_at_every_bucket() -> None:
     )
 
     assert session.shapes == [(1, 16), (4, 16), (1, 32), (2, 32), (1, 128)]
+
+
+@pytest.mark.parametrize(("call_s", "order"), [(0.0, "given"), (0.01, "packed")])
+def test_texts_are_packed_only_where_it_is_faster(call_s: float, order: str) -> None:
+    session = TimedSession(BatchCost(call_s=call_s, token_s=0.001))
+    texts = ["word " * number for number in (3, 3, 4, 9, 9, 30)]
+    batching = choose_batching(session, texts, rounds=1, clock=session)
+
+    assert batching.order == order
+
+
+def test_batches_that_outgrow_the_cache_are_not_chosen() -> None:
+    class Cached(TimedSession):
+        """Takes three times as long for batches of more than 256 tokens."""
+
+        def predict(
+            self, texts: Sequence[str], stages: StageSeconds | None = None
+        ) -> list[Prediction]:
+            before = self.time_s
+            answers = super().predict(texts, stages)
+            if len(texts) * max(self.count_tokens(texts)) > 256:
+                self.time_s += 2 * (self.time_s - before)
+            return answers
+
+    session = Cached(BatchCost(call_s=0.01, token_s=0.001))
+    batching = choose_batching(session, ["word " * 30] * 40, rounds=1, clock=session)
+
+    assert batching.max_batch_tokens == 256

@@ -64,6 +64,40 @@ def test_limits_of_one_call_do_not_stay_for_the_next(tmp_path: Path) -> None:
     assert tokenizer(["a text of some words"])["input_ids"] == whole
 
 
+def test_an_empty_text_without_special_tokens_is_counted_too(tmp_path: Path) -> None:
+    saved("gpt2-tiny", tmp_path)
+    tokenizer = TokenizerFile(tmp_path)
+
+    assert tokenizer(["", "a"])["input_ids"][0] == []
+    assert tokenizer(["a", ""])["input_ids"][1] == []
+
+
+def test_texts_that_were_counted_are_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved("bert-tiny", tmp_path)
+    tokenizer, fresh = TokenizerFile(tmp_path), TokenizerFile(tmp_path)
+    limits = {"truncation": True, "max_length": 8}
+    texts = ["one text", "another", "", "one text", "a longer one of many words and more"]
+    tokenizer(texts, **limits, return_attention_mask=False)
+    read: list[list[str]] = []
+    inner = TokenizerFile._read
+
+    def spy(self: TokenizerFile, texts: list[str], cut_to: int | None) -> list:
+        read.append(texts)
+        return inner(self, texts, cut_to)
+
+    monkeypatch.setattr(TokenizerFile, "_read", spy)
+    padded = {"padding": "longest", "return_tensors": "np"}
+    again = tokenizer(texts[::-1], **limits, **padded)
+    assert read == [[]]
+    for name, array in fresh(texts[::-1], **limits, **padded).items():
+        assert again[name].tolist() == array.tolist()
+    longer = tokenizer(["one text", "new"], truncation=True, max_length=9, **padded)
+    assert read[-1] == ["one text", "new"]
+    assert longer["input_ids"].shape[0] == 2
+
+
 def test_reading_texts_by_the_file_imports_neither_torch_nor_transformers(tmp_path: Path) -> None:
     saved("bert-tiny", tmp_path)
     command = [sys.executable, "-c", WITHOUT_TORCH, str(tmp_path)]

@@ -29,7 +29,8 @@ PROBES = (  # texts on which both ways must agree
 class TokenizerFile:
     """The part of a Transformers tokenizer that sessions use, read from its folder.
 
-    Safe to share between threads.
+    Safe to share between threads. Texts that were counted are remembered until others are, so that
+    running them after sorting them by length reads each only once.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,6 +40,8 @@ class TokenizerFile:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._cut_to: int | None = None
+        self._counted: dict[str, Any] = {}  # text -> encoding, cut to _counted_to
+        self._counted_to: int | None = None
         self._lock = Lock()  # the library's limits belong to the tokenizer, not to a call
         settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
         self.model_input_names: list[str] = settings.get(
@@ -68,7 +71,7 @@ class TokenizerFile:
 
         padding: "longest" or "max_length"; without it rows have the lengths that they have.
         """
-        encodings = self._encode(texts, max_length if truncation else None)
+        encodings = self._encode(texts, max_length if truncation else None, keep=not padding)
         rows = {"input_ids": [encoding.ids for encoding in encodings]}
         if "token_type_ids" in self.model_input_names:
             rows["token_type_ids"] = [encoding.type_ids for encoding in encodings]
@@ -96,15 +99,25 @@ class TokenizerFile:
         count: int = self._tokenizer.num_special_tokens_to_add(False)
         return count
 
-    def _encode(self, texts: Sequence[str], cut_to: int | None) -> list[Any]:
+    def _encode(self, texts: Sequence[str], cut_to: int | None, *, keep: bool) -> list[Any]:
+        """Return the encoding of each text; keep: remember them for the calls to come."""
         with self._lock:
-            if cut_to != self._cut_to:
-                if cut_to is None:
-                    self._tokenizer.no_truncation()
-                else:
-                    self._tokenizer.enable_truncation(cut_to, direction=self.truncation_side)
-                self._cut_to = cut_to
-            encodings: list[Any] = self._tokenizer.encode_batch(list(texts))
+            known = self._counted if cut_to == self._counted_to else {}
+            missing = [text for text in dict.fromkeys(texts) if text not in known]
+            found = {**known, **dict(zip(missing, self._read(missing, cut_to), strict=True))}
+            if keep:
+                self._counted = {text: found[text] for text in texts}
+                self._counted_to = cut_to
+        return [found[text] for text in texts]
+
+    def _read(self, texts: list[str], cut_to: int | None) -> list[Any]:
+        if cut_to != self._cut_to:
+            if cut_to is None:
+                self._tokenizer.no_truncation()
+            else:
+                self._tokenizer.enable_truncation(cut_to, direction=self.truncation_side)
+            self._cut_to = cut_to
+        encodings: list[Any] = self._tokenizer.encode_batch(texts) if texts else []
         return encodings
 
     def _padded(self, rows: list[list[int]], length: int, fill: int | None) -> "np.ndarray":

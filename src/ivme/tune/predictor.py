@@ -119,9 +119,13 @@ def _open_sessions(folder: Path, plan: Plan) -> tuple[SessionPool, tuple[str, ..
     engine, artefact = get_engine(plan.variant.engine), folder / ARTEFACT_FOLDER
     streams = plan.variant.batching.streams
     if isinstance(engine, ArtefactEngine):
-        interfaces = [ModelInterface.load(folder, plan.tokenizer) for _ in range(streams)]
-        sessions = [engine.open(artefact, interface, plan.options) for interface in interfaces]
-        return SessionPool(sessions), interfaces[0].labels
+        interface = ModelInterface.load(folder, plan.tokenizer)
+        sessions = [engine.open(artefact, interface, plan.options)]
+        while len(sessions) < streams:
+            if plan.tokenizer != "file":  # Transformers' own must not be shared by threads
+                interface = ModelInterface.load(folder, plan.tokenizer)
+            sessions.append(engine.open(artefact, interface, plan.options))
+        return SessionPool(sessions), interface.labels
     from ivme.models.loading import load_model
 
     model = load_model(

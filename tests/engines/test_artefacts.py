@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 from ivme.engines.artefacts import MANIFEST, cached_artefact, find_damage
 from ivme.engines.protocol import EngineOptions
 from ivme.errors import RefusedError
+from ivme.models.pooling import Pooling
 
 OPTIONS = EngineOptions(precision="int8-static", calibration_texts=("a text", "another"))
 
@@ -47,7 +49,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def model() -> Any:
-    return SimpleNamespace(content_hash="abc", kind="classifier")
+    return SimpleNamespace(content_hash="abc", kind="classifier", pooling=None)
 
 
 def test_an_artefact_is_built_once_and_found_again(model: Any) -> None:
@@ -76,8 +78,13 @@ def test_threads_and_lengths_that_no_file_depends_on_share_an_artefact(model: An
     [
         {"engine": WritingEngine(name="other")},
         {"engine": WritingEngine(library="1.1")},
-        {"model": SimpleNamespace(content_hash="xyz", kind="classifier")},
-        {"model": SimpleNamespace(content_hash="abc", kind="embedding")},
+        {"model": SimpleNamespace(content_hash="xyz", kind="classifier", pooling=None)},
+        {"model": SimpleNamespace(content_hash="abc", kind="embedding", pooling=Pooling())},
+        {
+            "model": SimpleNamespace(
+                content_hash="abc", kind="embedding", pooling=Pooling(mode="first")
+            )
+        },
         {"options": replace(OPTIONS, precision="float32")},
         {"options": replace(OPTIONS, calibration_texts=("a texta", "nother"))},
         {"options": replace(OPTIONS, max_length=64)},
@@ -129,7 +136,7 @@ def test_a_build_that_fails_leaves_nothing_behind(model: Any, own_cache: Path) -
 
 
 COMPETING = """
-import sys, time
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from ivme.engines.artefacts import cached_artefact
@@ -143,12 +150,12 @@ class Engine:
         (folder / "started").write_text("")
         with open(sys.argv[1], "a") as log:
             log.write("built\\n")
-        sys.stdin.readline()  # until the test has seen that the other waits
+        sys.stdin.readline()  # until both have asked
         (folder / "whole").write_text("")
 
 print("ready", flush=True)
 folder = cached_artefact(
-    Engine(), SimpleNamespace(content_hash="abc", kind="causal"), EngineOptions())
+    Engine(), SimpleNamespace(content_hash="abc", kind="causal", pooling=None), EngineOptions())
 print(sorted(path.name for path in folder.iterdir()))
 """
 
@@ -157,14 +164,22 @@ def test_processes_that_ask_at_once_build_once_and_see_a_whole_artefact(tmp_path
     log = tmp_path / "log"
     command = [sys.executable, "-c", COMPETING, str(log)]
     pipe = subprocess.PIPE
-    processes = [
-        subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, stderr=pipe) for _ in range(2)
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-
-    outputs = [process.communicate("go\n", timeout=60) for process in processes]
+    with ExitStack() as running:
+        processes = [
+            running.enter_context(
+                subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+            )
+            for _ in range(2)
+        ]
+        for process in processes:
+            running.callback(process.kill)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        outputs = [process.communicate(timeout=60) for process in processes]
 
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert [output for output, _ in outputs] == ["['manifest.json', 'started', 'whole']\n"] * 2

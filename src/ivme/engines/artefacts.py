@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,7 @@ def artefact_key(
         "precision": options.precision or engine.precisions[0],
         "model": model.content_hash,
         "kind": model.kind,
+        "pooling": None if model.pooling is None else asdict(model.pooling),
         "max_length": options.max_length if calibration else None,
         "calibration": calibration,
         "versions": engine.versions(),

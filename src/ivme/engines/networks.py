@@ -73,7 +73,7 @@ class Masked(Network):
         named = dict(zip(self.names, inputs, strict=True))
         logits = self.network(**named).logits
         columns = (named["input_ids"] == self.mask_token_id).int().argmax(dim=1)
-        rows = torch.arange(len(columns), device=columns.device)
+        rows = torch.arange(columns.shape[0], device=columns.device)  # len() is fixed by tracing
         picked: Tensor = logits[rows, columns]
         return picked
 

@@ -29,7 +29,7 @@ class Pooling:
         import torch
 
         hidden = hidden.float()
-        rows = torch.arange(len(hidden), device=hidden.device)
+        rows = torch.arange(hidden.shape[0], device=hidden.device)  # len() is fixed by tracing
         first = attention_mask.argmax(dim=1)
         if self.mode == "first":
             vectors = hidden[rows, first]

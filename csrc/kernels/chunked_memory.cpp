@@ -92,9 +92,8 @@ public:
     int64_t count() const { return extents_.batch * heads_ * parts_; }
     int64_t parts() const { return parts_; }
     int threads() const { return static_cast<int>(threads_); }
-    int64_t part_chunks() const {
-        return ceil_divide(ceil_divide(extents_.time, kChunk), parts_) + 1;
-    }
+    // Chunks of the longest part.
+    int64_t part_chunks() const { return ceil_divide(ceil_divide(extents_.time, kChunk), parts_); }
 
     Task operator[](int64_t index) const {
         const int64_t part = index % parts_;
@@ -470,6 +469,7 @@ public:
         start(task, index, place);
         float* states = place.states;
         for_chunks(task, [&](const Chunk& chunk) {
+            if (chunk.first + kChunk >= task.end()) return;  // nobody reads what comes after
             float* const next = states + state_floats();
             for (int64_t n = 0; n < state_floats(); ++n) next[n] = states[n];
             pack_writes(task, chunk, place);
@@ -477,7 +477,6 @@ public:
             states = next;
         });
         for_chunks_backward(task, [&](const Chunk& chunk) {
-            states -= state_floats();
             pack_.rows(call_.inputs.query, task, chunk, place.query);
             pack_.transposed(place.query, chunk, place.turned_query);
             pack_writes(task, chunk, place);
@@ -485,6 +484,7 @@ public:
             for (int64_t bank = 1; bank < call_.inputs.banks; ++bank)
                 read<true>(task, place, chunk, bank, states + bank * pack_.state_floats());
             put(task, place, chunk);
+            states -= state_floats();
         });
         finish(task, place);
     }

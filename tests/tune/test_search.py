@@ -251,7 +251,7 @@ def test_an_interrupted_search_goes_on_where_it_stopped(trained_model, many_text
 def test_a_smaller_batch_is_taken_where_memory_runs_out(tiny_model, clock):
     traits = {
         "transformers": BASELINE,
-        "other": {"int8": Traits(text_s=0.01, call_s=0.01, most_together=20)},
+        "other": {"int8": Traits(text_s=0.01, call_s=0.01, most_together=5)},
     }
     alike = [f"text number {number}" for number in range(100)]
     search = planted_search(
@@ -259,13 +259,13 @@ def test_a_smaller_batch_is_taken_where_memory_runs_out(tiny_model, clock):
     )
     search.run()
     screened = next(one for one in search.entries if one.variant.engine == "other")
-    assert screened.variant.batching.batch_size == 16
-    assert screened.notes == (
-        "out of memory with batch 64: batch 32",
-        "out of memory with batch 32: batch 16",
-    )
+    assert screened.variant.batching.batch_size == 4
+    assert screened.notes[0] == "out of memory with batch 64: batch 32"
+    assert screened.notes[-1] == "out of memory with batch 8: batch 4"
     assert search.chosen is not None
-    assert search.chosen.variant.batching.batch_size <= 20
+    assert search.chosen.variant.batching.batch_size <= 5
+    failed = next(one for one in search.entries if one.variant.batching.batch_size == 32)
+    assert (failed.status, failed.reason) == ("refused", "out of memory: planted")
 
 
 def test_shorter_texts_only_if_the_user_allows_it(tiny_model, many_texts, clock):

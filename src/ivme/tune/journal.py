@@ -31,14 +31,14 @@ class Journal:
         if path is None:
             return
         lines = _read_lines(path)
-        if lines and lines[0] == head:
-            for line in lines[1:]:
-                self._steps[line["step"]] = line["result"]
-                self.taken_s += line["took_s"]
-            return
-        self.was_replaced = bool(lines)
+        self.was_replaced = bool(lines) and lines[0] != head
+        kept = [] if self.was_replaced else lines[1:]
+        for line in kept:
+            self._steps[line["step"]] = line["result"]
+            self.taken_s += line["took_s"]
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(head) + "\n", encoding="utf-8")
+        whole = "".join(json.dumps(line) + "\n" for line in (head, *kept))
+        path.write_text(whole, encoding="utf-8")
 
     def __len__(self) -> int:
         return len(self._steps)

@@ -118,6 +118,7 @@ class Search:
         self.notes += facts["fallbacks"]
         entry.first_call_s, text_s = facts["first_call_s"], facts["text_s"]
         entry.take_times([1.0], 1.0, [text_s * len(probe)], probe)
+        entry.phases = facts["phases"]
         self._screened = self._sample_of(SCREEN_SHARE, text_s)
         self._sample = self._sample_of(BASELINE_SHARE, text_s)
         self._texts = self._sample
@@ -198,7 +199,9 @@ class Search:
         more = QUICK_MORE if needed_s <= QUICK_SHARE * self.config.budget_s else 0.0
         if needed_s <= self.left_s(SCREEN_UNTIL + more):
             return True
-        reason = f"no budget left to make it ready, which takes about {needed_s:.0f} s"
+        reason = "no budget left to try it"
+        if needed_s >= 1:
+            reason = f"no budget left to make it ready, which takes about {needed_s:.0f} s"
         self._update(entry, "skipped", f"{reason}: raise --budget")
         return False
 
@@ -365,6 +368,7 @@ class Search:
         self._update(winner, "chosen")
         if not winner.is_baseline:
             self._meet_baseline(winner)
+        self._tell_phases()
         self._measure_memory([winner, *others[:1], self.baseline], is_needed=False)
 
     def _meet(self, first: Entry, second: Entry) -> Entry:
@@ -400,6 +404,20 @@ class Search:
         text_s = _text_s(entry) * (blocks + 4) + _text_s(other) * (2 * blocks + 4)
         few = spread_by_length(texts, max(1, min(len(texts), int(budget_s / text_s))))
         return self.steps.compare(entry.variant, other.variant, few, budget_s)
+
+    def _tell_phases(self) -> None:
+        """Say which variants read and write fastest, where these need not be the same."""
+        timed = [one for one in self.entries if one.phases and one.is_accepted]
+        for name, what in (
+            ("first_token_s", "until the first token"),
+            ("next_token_s", "for each later one"),
+        ):
+            if timed:
+                best = min(timed, key=lambda one: one.phases[name])
+                self.notes.append(
+                    f"of those that keep quality, {best.variant.name} is fastest {what}: "
+                    f"{1000 * best.phases[name]:.3g} ms"
+                )
 
     def _within_memory(self, ranked: list[Entry]) -> list[Entry]:
         """Return those within the memory limit, measured alone; all where there is no limit."""

@@ -175,7 +175,8 @@ class Steps:
         run = self._run(self.baseline, texts)
         first_s = self._guarded(lambda: self.clock.time(self._run(self.baseline, texts[:1])))
         text_s = self._guarded(lambda: self.clock.time(run)) / len(texts)
-        return {"text_s": text_s, "first_call_s": first_s}
+        phases = self._phases(self.baseline, texts, [text_s * len(texts)])
+        return {"text_s": text_s, "first_call_s": first_s, "phases": phases}
 
     def _screen(self, variant: Variant, leader: Variant, texts: Sequence[str]) -> dict[str, Any]:
         fallbacks: list[str] = []

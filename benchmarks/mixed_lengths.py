@@ -173,8 +173,11 @@ def _run(
 def _describe(batching: Batching) -> str:
     if batching.cost is None:
         return "single texts are fastest"
-    per_call = batching.cost.call_s / batching.cost.token_s if batching.cost.token_s else math.inf
-    return f"{batching.max_batch_tokens} tokens a batch, a call costs as much as {per_call:.0f}"
+    token_s = batching.cost.token_s + MEAN_TOKENS * batching.cost.pair_s
+    return (
+        f"{batching.max_batch_tokens} tokens a batch; a call costs as much as "
+        f"{batching.cost.call_s / token_s:.0f} tokens"
+    )
 
 
 def _pipelines(model: LoadedModel, texts: list[str]) -> dict[str, Callable[[], object]]:

@@ -127,6 +127,31 @@ def test_a_plan_of_an_exported_model_starts_without_pytorch(
     assert result.stdout.startswith("LABEL_")
 
 
+def test_a_plan_with_buckets_has_met_each_shape_before_its_first_text(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ivme.engines.onnxruntime_engine import OnnxRuntimeEngine
+
+    shapes: list[tuple[int, int]] = []
+    inner = OnnxRuntimeEngine.open
+
+    def open_and_watch(self, folder, model, options):
+        session = inner(self, folder, model, options)
+        predict = session.predict
+
+        def watched(texts, stages=None):
+            shapes.append((len(texts), max(session.count_tokens(texts))))
+            return predict(texts, stages)
+
+        session.predict = watched
+        return session
+
+    monkeypatch.setattr(OnnxRuntimeEngine, "open", open_and_watch)
+    ivme.load_plan(folder).close()
+
+    assert shapes == 2 * [(1, 8), (3, 8), (1, 16), (3, 16), (1, 32), (2, 32)]
+
+
 @pytest.mark.parametrize("streams", [1, 2])
 def test_threads_may_share_a_predictor(streams: int, model: LoadedModel, tmp_path: Path) -> None:
     batching = dataclasses.replace(BATCHING, streams=streams)

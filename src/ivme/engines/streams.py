@@ -25,7 +25,7 @@ class SessionPool:
         assert sessions
         self.precision = sessions[0].precision
         self.notes = sessions[0].notes
-        self._sessions = tuple(sessions)
+        self.sessions = tuple(sessions)
         self._is_closed = False
         self._free: SimpleQueue[Session] = SimpleQueue()
         for session in sessions:
@@ -34,7 +34,7 @@ class SessionPool:
     @property
     def streams(self) -> int:
         """The calls that run at a time."""
-        return len(self._sessions)
+        return len(self.sessions)
 
     def predict(self, texts: Sequence[str], stages: StageSeconds | None = None) -> list[Prediction]:
         """Return one prediction a text, in order; all texts run as one batch."""
@@ -51,7 +51,7 @@ class SessionPool:
         if self._is_closed:
             return
         self._is_closed = True
-        for _ in self._sessions:
+        for _ in self.sessions:
             self._free.get().close()
 
     @contextmanager

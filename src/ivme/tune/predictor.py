@@ -9,8 +9,9 @@ from ivme.engines.batching import Batching, predict_all
 from ivme.engines.protocol import ArtefactEngine, Prediction
 from ivme.engines.registry import get_engine
 from ivme.engines.streams import SessionPool, prepare_streams
+from ivme.engines.warming import warm_up
 from ivme.errors import PlanError
-from ivme.models.interface import ModelInterface
+from ivme.models.interface import ModelInterface, TextModel
 from ivme.tune.plan import ARTEFACT_FOLDER, Plan, read_plan
 from ivme.tune.plan_checks import check_files, notes_on_place
 
@@ -94,7 +95,7 @@ def open_plan(folder: Path, *, verify: bool) -> Predictor:
     plan = read_plan(folder)
     notes = [*check_files(folder, verify=verify), *notes_on_place(plan)]
     try:
-        sessions, labels = _open_sessions(folder, plan)
+        sessions, model = _open_sessions(folder, plan)
     except ImportError as error:
         raise PlanError(
             f"{folder} runs on engine={plan.variant.engine!r}, which needs {error.name}, and that "
@@ -104,7 +105,11 @@ def open_plan(folder: Path, *, verify: bool) -> Predictor:
         notes.append(
             f"computes in {sessions.precision}, not in {plan.variant.precision} as planned"
         )
-    return Predictor(plan, sessions, labels, notes)
+    if plan.variant.batching.buckets:
+        word = model.tokenizer.mask_token if plan.kind == "masked" else "the"
+        for session in sessions.sessions:
+            warm_up(session, plan.variant.batching, word)
+    return Predictor(plan, sessions, model.labels, notes)
 
 
 EXTRAS = {"bitsandbytes": "'ivme[gpu]'"}  # engine -> the extra that brings what it needs
@@ -114,8 +119,8 @@ def _package(plan: Plan, error: ImportError) -> str:
     return EXTRAS.get(plan.variant.engine, error.name or plan.variant.engine)
 
 
-def _open_sessions(folder: Path, plan: Plan) -> tuple[SessionPool, tuple[str, ...]]:
-    """Return the plan's sessions, as many as its batching has streams, and the model's labels."""
+def _open_sessions(folder: Path, plan: Plan) -> tuple[SessionPool, TextModel]:
+    """Return the plan's sessions, as many as its batching has streams, and their model."""
     engine, artefact = get_engine(plan.variant.engine), folder / ARTEFACT_FOLDER
     streams = plan.variant.batching.streams
     if isinstance(engine, ArtefactEngine):
@@ -125,7 +130,7 @@ def _open_sessions(folder: Path, plan: Plan) -> tuple[SessionPool, tuple[str, ..
             if plan.tokenizer != "file":  # Transformers' own must not be shared by threads
                 interface = ModelInterface.load(folder, plan.tokenizer)
             sessions.append(engine.open(artefact, interface, plan.options))
-        return SessionPool(sessions), interface.labels
+        return SessionPool(sessions), interface
     from ivme.models.loading import load_model
 
     model = load_model(
@@ -136,4 +141,4 @@ def _open_sessions(folder: Path, plan: Plan) -> tuple[SessionPool, tuple[str, ..
         kind=plan.kind,
     )
     model = replace(model, reference=plan.reference)
-    return prepare_streams(engine, model, plan.options, streams), model.labels
+    return prepare_streams(engine, model, plan.options, streams), model

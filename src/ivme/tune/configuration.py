@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ivme.bench.configuration import TextSource
+from ivme.bench.configuration import CORPUS, TextSource
 from ivme.errors import UsageError
 
 OBJECTIVES = {
@@ -49,6 +49,8 @@ class TuneConfig:
             raise UsageError(
                 f"objective={self.objective!r}; expected one of {', '.join(OBJECTIVES)}"
             )
+        if self.labels is not None and self.texts.file == CORPUS:
+            raise UsageError("labels need a file that has them; name it with --texts FILE")
         if self.budget_s <= 0:
             raise UsageError(f"a budget of {self.budget_s} s; expected more than 0")
         counts = {

@@ -41,7 +41,6 @@ def measurement_of(
             **variant.as_settings(),
             "tokens": None,
         },
-        failure=entry.reason if entry.status in ("refused", "skipped") else None,
         samples_s={
             **samples,
             **_once("load", entry.prepare_s),

@@ -50,6 +50,9 @@ WARM_UP_ROUNDS = 2  # that a race takes besides those it times
 MOST_OPEN = 4  # sessions beside the leader's
 FIRST_ROUNDS = 4  # of the races that halve
 
+# Of the variants that compute as the reference does, which lose nothing by definition.
+REFERENCE_QUALITY = {"metric": "the reference itself", "is_accepted": True, "loss": 0.0}
+
 MemoryMeter = Callable[[Variant], int | None]  # peak bytes; None: cannot be told
 
 
@@ -118,7 +121,7 @@ class Search:
         self.notes += facts["fallbacks"]
         entry.first_call_s, text_s = facts["first_call_s"], facts["text_s"]
         entry.take_times([1.0], 1.0, [text_s * len(probe)], probe)
-        entry.phases = facts["phases"]
+        entry.phases, entry.quality = facts["phases"], REFERENCE_QUALITY
         self._screened = self._sample_of(SCREEN_SHARE, text_s)
         self._sample = self._sample_of(BASELINE_SHARE, text_s)
         self._texts = self._sample
@@ -244,7 +247,7 @@ class Search:
     def _passes(self, entry: Entry) -> bool:
         """Judge the entry; the reference itself loses nothing by definition."""
         if (entry.variant.engine, entry.variant.precision) == BASELINE:
-            entry.quality = {"metric": "the reference itself", "is_accepted": True, "loss": 0.0}
+            entry.quality = REFERENCE_QUALITY
             self._update(entry, "accepted")
             return True
         name = f"judge {entry.label} on {self._judged_texts}"
@@ -370,6 +373,7 @@ class Search:
             self._meet_baseline(winner)
         self._tell_phases()
         self._measure_memory([winner, *others[:1], self.baseline], is_needed=False)
+        self._judge_rest()
 
     def _meet(self, first: Entry, second: Entry) -> Entry:
         """Compare the two fastest, paired; return the faster one."""
@@ -404,6 +408,20 @@ class Search:
         text_s = _text_s(entry) * (blocks + 4) + _text_s(other) * (2 * blocks + 4)
         few = spread_by_length(texts, max(1, min(len(texts), int(budget_s / text_s))))
         return self.steps.compare(entry.variant, other.variant, few, budget_s)
+
+    def _judge_rest(self) -> None:
+        """Judge those that were too slow as well, as far as the budget goes: for the picture."""
+        rest = [one for one in self.entries if one.status == "slower" and one.quality is None]
+        for entry in sorted(rest, key=_ratio):
+            needed_s = self.steps.sessions.estimate_s(entry.variant)
+            needed_s += self._judged_texts * _text_s(entry)
+            if 2 * needed_s > self.left_s():
+                continue
+            self.listener.tell(f"judging {entry.variant.name} on {self._judged_texts} texts")
+            facts = self.steps.judge(entry.variant, self._judged_texts)
+            entry.quality = None if "failure" in facts else facts
+            self._update(entry, entry.status)
+            self.steps.sessions.keep_only((self.baseline.variant,))
 
     def _tell_phases(self) -> None:
         """Say which variants read and write fastest, where these need not be the same."""

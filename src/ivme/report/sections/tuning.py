@@ -95,7 +95,7 @@ def variant_table(record: Record) -> Table | None:
                 "95% interval", (format_interval(_speedup_interval(one)) for one in facts)
             ),
             number_column("Texts/s", (format_number(_rate(one)) for _, one, _ in ran)),
-            share_column("Lost at most", (_quality(one).get("loss_bound") for one in facts)),
+            number_column("Lost at most", (_loss_text(_quality(one)) for one in facts)),
             unit_column("Memory", [one.peak_memory_bytes for _, one, _ in ran], BYTES),
             share_column("Of ceiling", (_ceiling_share(one) for _, one, _ in ran)),
         ],
@@ -244,11 +244,16 @@ def _loss(facts: Mapping[str, Any]) -> float:
     return float(max(0.0, quality.get("loss_bound", quality.get("loss", 0.0))))
 
 
+def _loss_text(quality: Mapping[str, Any]) -> str:
+    """Return the bound in percent: two decimals, because budgets are fractions of a percent."""
+    return f"{quality['loss_bound']:.2%}" if "loss_bound" in quality else ""
+
+
 def _quality_words(facts: Mapping[str, Any]) -> str:
     quality = _quality(facts)
     if "loss_bound" not in quality:
         return "the reference itself"
-    value, bound = format_percent(quality["value"]), format_percent(quality["loss_bound"])
+    value, bound = format_percent(quality["value"]), _loss_text(quality)
     texts = f"{quality['texts']} texts"
     if not quality["is_judged"]:
         return f"{quality['metric']} {value} on {texts} (random weights, not judged)"

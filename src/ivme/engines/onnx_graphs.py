@@ -60,23 +60,14 @@ def fusions_missing(path: Path, *, layers: int) -> tuple[str, ...]:
 
 
 def quantize(source: Path, target: Path) -> None:
-    """Write `source` with weights in int8, one scale a column; activations follow at run time.
+    """Write `source` with its weights in int8; activations follow at run time."""
+    import onnx
 
-    Activations are unsigned and weights signed (U8S8): products of two signed or two unsigned
-    operands have no fast instruction on x86.
-    """
-    with _quiet_tools():
-        from onnxruntime.quantization import QuantType, quantize_dynamic
+    from ivme.engines.onnx_int8 import quantize_weights
 
-        quantize_dynamic(
-            str(source),
-            str(target),
-            op_types_to_quantize=list(QUANTIZED),
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            use_external_data_format=_is_large(source),
-            extra_options=_extra_options(),
-        )
+    model = onnx.load(str(source))
+    quantize_weights(model)
+    onnx.save(model, str(target), **_external(source, target))
 
 
 def quantize_static(

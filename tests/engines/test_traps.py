@@ -178,7 +178,7 @@ def test_a_torchao_without_its_fast_path_is_named(
 
 
 def test_fusions_that_an_engine_misses_are_named() -> None:
-    note = "fusions did not fire: attention (0 of 12)"
+    note = "fusions that did not fire: attention (0 of 12)"
     (trap,) = find_session_traps("onnxruntime", Planted(notes=(note,)), None)
 
     assert trap.name == "fusions"

@@ -29,7 +29,7 @@ COUNTING_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREAD
 TORCHAO_PATTERNS = "torchao.quantization.pt2e.quantizer.x86_inductor_quantizer"
 COMPILERS = ("c++", "g++", "clang++")
 TORCHAO = "torchao fast path"
-FUSIONS = "fusions did not fire"  # what engines' notes on them contain
+FUSIONS = "fusions that did not fire"  # what engines' notes on them contain
 
 
 @dataclass(frozen=True, kw_only=True)

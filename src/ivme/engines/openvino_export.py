@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from ivme.models.loading import LoadedModel
 
-CALIBRATION_TEXTS = 64  # as many are enough for ranges; BERT-base takes about 10 s on one core
-CALIBRATION_TOKENS = 256  # a text; longer ones are cut for calibration
+CALIBRATION_TEXTS = 64  # enough for ranges; BERT-base takes about 15 s on one core
+CALIBRATION_TOKENS = 128  # a text; longer ones are cut for calibration
 SAME = 1e-3  # float32 sums in another order, through many layers
 TRACED_TEXTS = ("Return the value.", "A text of another length, padded or not.")
 

@@ -99,16 +99,21 @@ private:
     Call call_;
 };
 
+inline InputScale scale_of(bool keeps_variance) {
+    return keeps_variance ? InputScale::variance : InputScale::convex;
+}
+
 template <class Array>
 GateInputs gate_inputs(const Checker& check, const Array& gamma, const Array& context,
                        const Array& input_gate, const Array& mdi, const Array& z,
-                       const bool* is_padding) {
+                       const bool* is_padding, const std::optional<Array>& mdi_state = {}) {
     return {check.sequence(gamma, "gamma_logit"),
             check.sequence(context, "context_logit"),
             check.sequence(input_gate, "input_gate_logit"),
             check.sequence(mdi, "mdi_logit"),
             check.sequence(z, "z"),
-            is_padding};
+            is_padding,
+            mdi_state ? check.sequence(*mdi_state, "mdi_state") : Sequence{}};
 }
 
 // A named argument that is never converted: a copy would take the result with it.

@@ -66,13 +66,14 @@ void linear_recurrence_backward(const SequenceIn& h_gradient, const StateIn& h_l
 void gated_recurrence(const SequenceIn& gamma, const SequenceIn& context,
                       const SequenceIn& input_gate, const SequenceIn& mdi, const SequenceIn& z,
                       const StateIn& h0, const MaskIn& is_padding, const SequenceOut& h,
-                      const StateOut& h_last, int threads) {
+                      const StateOut& h_last, int threads,
+                      const std::optional<SequenceIn>& mdi_state, bool keeps_variance) {
     const Checker check(z, "z", threads);
     const GatedRecurrence call{check.call(),
                                gate_inputs(check, gamma, context, input_gate, mdi, z,
-                                           check.mask(is_padding, "is_padding")),
-                               check.state(h0, "h0"), check.sequence(h, "h"),
-                               check.state(h_last, "h_last")};
+                                           check.mask(is_padding, "is_padding"), mdi_state),
+                               scale_of(keeps_variance), check.state(h0, "h0"),
+                               check.sequence(h, "h"), check.state(h_last, "h_last")};
     const nb::gil_scoped_release released;
     kernels().gated_recurrence(call);
 }
@@ -85,18 +86,24 @@ void gated_recurrence_backward(const SequenceIn& h_gradient, const StateIn& h_la
                                const SequenceOut& context_gradient,
                                const SequenceOut& input_gate_gradient,
                                const SequenceOut& mdi_gradient, const SequenceOut& z_gradient,
-                               const StateOut& h0_gradient, int threads) {
+                               const StateOut& h0_gradient, int threads,
+                               const std::optional<SequenceIn>& mdi_state,
+                               const std::optional<SequenceOut>& mdi_state_gradient,
+                               bool keeps_variance) {
     const Checker check(z, "z", threads);
+    if (mdi_state.has_value() != mdi_state_gradient.has_value())
+        refuse("mdi_state", "and mdi_state_gradient must be given both, or neither.");
     const GatedRecurrenceBackward call{
         check.call(),
         check.sequence(h_gradient, "h_gradient"),
         check.state(h_last_gradient, "h_last_gradient"),
         gate_inputs(check, gamma, context, input_gate, mdi, z,
-                    check.mask(is_padding, "is_padding")),
+                    check.mask(is_padding, "is_padding"), mdi_state),
+        scale_of(keeps_variance),
         check.sequence(h, "h"),
         check.state(h0, "h0"),
         gate_inputs(check, gamma_gradient, context_gradient, input_gate_gradient, mdi_gradient,
-                    z_gradient, nullptr),
+                    z_gradient, nullptr, mdi_state_gradient),
         check.state(h0_gradient, "h0_gradient")};
     const nb::gil_scoped_release released;
     kernels().gated_recurrence_backward(call);
@@ -117,6 +124,7 @@ void define_kernels(nb::module_& module) {
     module.def("gated_recurrence", &gated_recurrence, fixed("gamma_logit"), fixed("context_logit"),
                fixed("input_gate_logit"), fixed("mdi_logit"), fixed("z"), fixed("h0").none(),
                fixed("is_padding").none(), fixed("h"), fixed("h_last"), nb::arg("threads"),
+               fixed("mdi_state") = nb::none(), nb::arg("keeps_variance") = false,
                "Fill h and h_last.");
     module.def("gated_recurrence_backward", &gated_recurrence_backward, fixed("h_gradient"),
                fixed("h_last_gradient").none(), fixed("gamma_logit"), fixed("context_logit"),
@@ -124,7 +132,9 @@ void define_kernels(nb::module_& module) {
                fixed("is_padding").none(), fixed("h"), fixed("gamma_gradient"),
                fixed("context_gradient"), fixed("input_gate_gradient"), fixed("mdi_gradient"),
                fixed("z_gradient"), fixed("h0_gradient"), nb::arg("threads"),
-               "Fill the gradients of the five inputs and h0.");
+               fixed("mdi_state") = nb::none(), fixed("mdi_state_gradient") = nb::none(),
+               nb::arg("keeps_variance") = false,
+               "Fill the gradients of the sequences given and h0.");
 }
 
 }  // namespace

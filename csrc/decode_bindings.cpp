@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "arrays.h"
 #include "decode_step.h"
 #include "instruction_set.h"
 
@@ -142,7 +143,7 @@ class BoundModel {
 public:
     BoundModel(const std::map<std::string, int64_t>& widths, Weights weights,
                std::vector<Weights> layers, std::vector<float> time_scales, float norm_eps,
-               bool is_exact)
+               bool is_exact, bool keeps_variance)
         : weights_(std::move(weights)), layer_weights_(std::move(layers)) {
         read_widths(widths);
         if (static_cast<int64_t>(time_scales.size()) != model_.widths.memories)
@@ -160,6 +161,7 @@ public:
         model_.decays = decays_.data();
         model_.norm_eps = norm_eps;
         model_.is_exact = is_exact;
+        model_.scale = scale_of(keeps_variance);
     }
 
     void step(const Ids& ids, const States& gate_input, const States& key, const States& hidden,
@@ -249,9 +251,9 @@ void define_decoding(nb::module_& module) {
     nb::class_<BoundModel>(module, "DecodeModel",
                            "A model's weights, where they lie, for one token at a time.")
         .def(nb::init<const std::map<std::string, int64_t>&, Weights, std::vector<Weights>,
-                      std::vector<float>, float, bool>(),
+                      std::vector<float>, float, bool, bool>(),
              nb::arg("widths"), nb::arg("weights"), nb::arg("layers"), nb::arg("time_scales"),
-             nb::arg("norm_eps"), nb::arg("is_exact"))
+             nb::arg("norm_eps"), nb::arg("is_exact"), nb::arg("keeps_variance") = false)
         .def("step", &BoundModel::step, nb::arg("ids").noconvert(),
              nb::arg("gate_input").noconvert(), nb::arg("key").noconvert(),
              nb::arg("hidden").noconvert(), nb::arg("memory").noconvert(),

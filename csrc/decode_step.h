@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "kernels.h"
+
 namespace mm_rec {
 
 // y = weight x + bias; weight [outputs, inputs] with contiguous rows.
@@ -51,6 +53,7 @@ struct DecodeModel {
     const float* decays;  // [memories], of the banks in one step
     float norm_eps;
     bool is_exact;  // the gates see h in place of z
+    InputScale scale;
 };
 
 // The states of all layers, updated in place: [layers, batch, ...].

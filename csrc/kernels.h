@@ -72,11 +72,17 @@ struct GateInputs {
     Sequence mdi;
     Sequence z;
     const bool* is_padding;  // [batch, time], contiguous; null: none
+    Sequence mdi_state;      // added to mdi, and has the same gradient; null data: none
 };
 
-// h[t] = h[t-1] + w * (i * z - h[t-1]), w = (1 - gamma) * g; a padding step leaves h alone.
+// What i * z is multiplied by, where the state keeps a = 1 - w: w, a convex mix of both; or
+// sqrt(1 - a^2), with which the variance of the state does not shrink as a grows.
+enum class InputScale { convex, variance };
+
+// h[t] = (1 - w) * h[t-1] + scale * i * z, w = (1 - gamma) * g; a padding step leaves h alone.
 struct GatedRecurrence : Call {
     GateInputs inputs;
+    InputScale scale;
     State h0;
     Sequence h;
     State h_last;
@@ -86,6 +92,7 @@ struct GatedRecurrenceBackward : Call {
     Sequence h_gradient;
     State h_last_gradient;  // null: zeros
     GateInputs inputs;
+    InputScale scale;
     Sequence h;
     State h0;
     GateInputs gradients;
@@ -103,7 +110,7 @@ struct GateWeights {
 // The same with gates that see h[t-1]: input_gate = W_input_gate h[t-1] + bias, and W_mdi h[t-1] is
 // added to mdi. What the sigmoids see is kept for the backward pass, unless their data are null.
 struct ExactRecurrence : Call {
-    GateInputs inputs;  // input_gate is not read
+    GateInputs inputs;  // input_gate and mdi_state are not read
     GateWeights weights;
     State h0;
     Sequence h;
@@ -112,8 +119,8 @@ struct ExactRecurrence : Call {
     Sequence mdi_logit;
 };
 
-// The gates in `inputs` are those that the forward pass kept. Gradients of the weights are left to
-// a product of `gradients` with h over all of batch and time.
+// The gates in `inputs` are those that the forward pass kept, the scale is convex. Gradients of the
+// weights are left to a product of `gradients` with h over all of batch and time.
 struct ExactRecurrenceBackward : GatedRecurrenceBackward {
     GateWeights weights;
 };

@@ -220,8 +220,9 @@ private:
         const Call call{{1, 1, range.end - range.begin}, Storage::fp32, 1};
         const GateInputs inputs{sequence(shared_.gamma),      sequence(shared_.context),
                                 sequence(shared_.input_gate), sequence(shared_.mdi),
-                                sequence(shared_.z),          nullptr};
-        gated_recurrence({call, inputs, hidden, sequence(shared_.mixed), hidden});
+                                sequence(shared_.z),          nullptr,
+                                {}};
+        gated_recurrence({call, inputs, model_.scale, hidden, sequence(shared_.mixed), hidden});
     }
 
     void remember(const DecodeLayer& layer) {

@@ -103,6 +103,21 @@ inline Float<W> reciprocal(Float<W> value) {
     return 1.0f / value;
 }
 
+// 1 / sqrt(value), to 2 units in the last place; for normal numbers.
+template <int W>
+inline Float<W> inverse_root(Float<W> value) {
+#if defined(__AVX512F__)
+    // Estimate and one Newton step, as above.
+    if constexpr (W == 16) {
+        const Float<W> guess = (Float<W>)_mm512_rsqrt14_ps((__m512)value);
+        return guess + guess * (0.5f - 0.5f * value * guess * guess);
+    }
+#endif
+    Float<W> root;
+    for (int lane = 0; lane < W; ++lane) root[lane] = __builtin_sqrtf(value[lane]);
+    return 1.0f / root;
+}
+
 // Rounds to nearest, ties to even; a NaN stays a NaN.
 template <int W>
 inline Half<W> narrow(Float<W> value) {

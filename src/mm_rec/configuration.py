@@ -8,6 +8,7 @@ from mm_rec.errors import ConfigError
 from mm_rec.presets import PRESETS
 
 RECURRENCES = ("parallel", "exact")
+INPUT_SCALES = ("convex", "variance")
 # Time constants, in tokens, of the memory banks: token, block, sequence, long-term.
 MEMORY_TIME_SCALES = (16.0, 128.0, 1024.0, 8192.0)
 
@@ -28,6 +29,10 @@ class MMRecConfig(PreTrainedConfig):
         memory_time_scales: Time constants of the banks in tokens, one each; None: as above.
         recurrence: "parallel": gates see the previous input, and a scan computes the recurrence;
             "exact": gates see the previous state, and the recurrence is stepped. Same weights.
+        input_scale: What the short-term state h[t] = a h[t-1] + b multiplies its input by.
+            "convex": 1 - a, so that |h| stays bounded by |z| at any length. "variance":
+            sqrt(1 - a^2), which keeps the variance of slow channels up; |h| is then no longer
+            bounded by |z|. Not with recurrence="exact".
         use_hem: Compute the six input projections as one fused product.
         use_uboo: Add the planning loss of the blocks to the training loss.
         lambda_P: Weight of the planning loss.
@@ -58,6 +63,7 @@ class MMRecConfig(PreTrainedConfig):
     num_memories: int = 1
     memory_time_scales: list[float] | None = None
     recurrence: str = "parallel"
+    input_scale: str = "convex"
     use_hem: bool = True
     use_uboo: bool = False
     lambda_P: float = 0.001
@@ -118,6 +124,13 @@ class MMRecConfig(PreTrainedConfig):
     def _check_switches(self) -> None:
         if self.recurrence not in RECURRENCES:
             raise ConfigError(f"recurrence={self.recurrence!r}; expected one of {RECURRENCES}.")
+        if self.input_scale not in INPUT_SCALES:
+            raise ConfigError(f"input_scale={self.input_scale!r}; expected one of {INPUT_SCALES}.")
+        if self.input_scale != "convex" and self.recurrence == "exact":
+            raise ConfigError(
+                f"input_scale={self.input_scale!r} with recurrence='exact'; "
+                "expected 'convex' there, or recurrence='parallel'."
+            )
         if not self.tie_word_embeddings:
             raise ConfigError(
                 "tie_word_embeddings=False; expected True: embedding and head share weights."

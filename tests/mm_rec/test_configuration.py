@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from mm_rec.configuration import PRESETS, MMRecConfig, preset_config
@@ -54,6 +56,11 @@ def test_an_unknown_preset_names_those_there_are():
         ({"memory_time_scales": [1.0, 2.0]}, "expected num_memories=1 numbers above 0"),
         ({"memory_time_scales": [-1.0]}, "expected num_memories=1 numbers above 0"),
         ({"recurrence": "serial"}, r"recurrence='serial'; expected one of \('parallel', 'exact'\)"),
+        ({"input_scale": "unit"}, r"input_scale='unit'; expected one of \('convex', 'variance'\)"),
+        (
+            {"input_scale": "variance", "recurrence": "exact"},
+            "input_scale='variance' with recurrence='exact'; expected 'convex'",
+        ),
         ({"dropout": 1.0}, r"dropout=1\.0; expected a number in \[0, 1\)"),
         ({"lambda_P": float("nan")}, "lambda_P=nan; expected a number"),
         ({"norm_eps": 0}, "norm_eps=0; expected a number above 0"),
@@ -63,6 +70,14 @@ def test_an_unknown_preset_names_those_there_are():
 def test_a_setting_that_cannot_be_is_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         MMRecConfig(**settings)
+
+
+def test_a_configuration_saved_before_there_was_a_choice_is_convex(tmp_path):
+    preset_config("mm-rec-2m").save_pretrained(tmp_path)
+    stored = json.loads((tmp_path / "config.json").read_text())
+    del stored["input_scale"]
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    assert MMRecConfig.from_pretrained(tmp_path).input_scale == "convex"
 
 
 def test_the_banks_are_the_slowest_of_the_hierarchy():

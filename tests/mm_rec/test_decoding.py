@@ -19,9 +19,16 @@ def make_model(**settings):
     return MMRecForCausalLM(MMRecConfig(**sizes | settings)).eval()
 
 
-@pytest.fixture(scope="module", params=["parallel", "exact"])
+MODES = {
+    "parallel": {},
+    "exact": {"recurrence": "exact"},
+    "variance": {"input_scale": "variance"},
+}
+
+
+@pytest.fixture(scope="module", params=MODES)
 def model(request):
-    return make_model(recurrence=request.param)
+    return make_model(**MODES[request.param])
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,12 @@ from mm_rec.core.state import MMRecState
 from mm_rec.errors import ConfigError, ShapeError
 
 TOLERANCE = 1e-5  # fp32, over a few dozen tokens and two layers
-MODES = pytest.mark.parametrize("recurrence", ["parallel", "exact"])
+SETTINGS = {
+    "parallel": {},
+    "exact": {"recurrence": "exact"},
+    "variance": {"input_scale": "variance"},
+}
+MODES = pytest.mark.parametrize("mode", SETTINGS)
 
 
 def trained(model):
@@ -27,8 +32,8 @@ def assert_same(left, right):
 
 @MODES
 @pytest.mark.parametrize("memories", [0, 1, 3])
-def test_no_token_sees_the_future(make_model, make_ids, recurrence, memories):
-    model = make_model(recurrence=recurrence, num_memories=memories)
+def test_no_token_sees_the_future(make_model, make_ids, mode, memories):
+    model = make_model(**SETTINGS[mode], num_memories=memories)
     ids = make_ids(1, 90)
     changed = ids.clone()
     changed[0, 70] = (changed[0, 70] + 1) % model.config.vocab_size
@@ -40,8 +45,8 @@ def test_no_token_sees_the_future(make_model, make_ids, recurrence, memories):
 @MODES
 @settings(max_examples=15, deadline=None)
 @given(cuts=st.lists(st.integers(1, 79), max_size=4, unique=True))
-def test_a_text_fed_in_pieces_equals_the_whole(make_model_once, cuts, recurrence):
-    model, ids = make_model_once(recurrence)
+def test_a_text_fed_in_pieces_equals_the_whole(make_model_once, cuts, mode):
+    model, ids = make_model_once(mode)
     whole = model(ids, labels=ids, logits_to_keep=0)
     expected = torch.autograd.grad(whole.loss, trained(model))
     state, logits = None, []
@@ -63,25 +68,22 @@ def make_model_once():
     """Return a model and a text of 80 tokens, made once for all examples of a property."""
     made = {}
 
-    def make(recurrence):
-        if recurrence not in made:
+    def make(mode):
+        if mode not in made:
             from mm_rec.configuration import MMRecConfig
             from mm_rec.model import MMRecForCausalLM
 
             torch.manual_seed(0)
-            made[recurrence] = MMRecForCausalLM(
-                MMRecConfig(
-                    vocab_size=50, model_dim=12, num_layers=2, num_heads=2, recurrence=recurrence
-                )
-            )
-        return made[recurrence], torch.randint(50, (2, 80), generator=torch.Generator())
+            sizes = {"vocab_size": 50, "model_dim": 12, "num_layers": 2, "num_heads": 2}
+            made[mode] = MMRecForCausalLM(MMRecConfig(**sizes | SETTINGS[mode]))
+        return made[mode], torch.randint(50, (2, 80), generator=torch.Generator())
 
     return make
 
 
 @MODES
-def test_chunk_size_changes_neither_loss_nor_gradients(make_model, make_ids, recurrence):
-    model = make_model(recurrence=recurrence, use_uboo=True)
+def test_chunk_size_changes_neither_loss_nor_gradients(make_model, make_ids, mode):
+    model = make_model(**SETTINGS[mode], use_uboo=True)
     ids = make_ids(2, 75)
     whole = model(ids, labels=ids, logits_to_keep=20)
     chunked = model(ids, labels=ids, logits_to_keep=20, chunk_size=8)
@@ -115,8 +117,8 @@ def test_a_detached_state_cuts_the_gradient_and_nothing_else(make_model, make_id
 
 
 @MODES
-def test_decoding_token_by_token_equals_the_parallel_forward(make_model, make_ids, recurrence):
-    model = make_model(recurrence=recurrence, num_memories=4)
+def test_decoding_token_by_token_equals_the_parallel_forward(make_model, make_ids, mode):
+    model = make_model(**SETTINGS[mode], num_memories=4)
     ids = make_ids(3, 70)
     with torch.no_grad():
         expected, state, logits = model(ids), None, []
@@ -129,8 +131,8 @@ def test_decoding_token_by_token_equals_the_parallel_forward(make_model, make_id
 
 
 @MODES
-def test_padding_on_either_side_changes_nothing(make_model, make_ids, recurrence):
-    model = make_model(recurrence=recurrence)
+def test_padding_on_either_side_changes_nothing(make_model, make_ids, mode):
+    model = make_model(**SETTINGS[mode])
     ids = make_ids(4, 75)
     mask = torch.ones_like(ids)
     mask[0, :11], mask[1, 60:], mask[2, :] = 0, 0, 0

@@ -52,6 +52,7 @@ def decode_weights(model: nn.Module) -> DecodeWeights:
         time_scales=tuple(config.memory_time_scales or ()),
         norm_eps=config.norm_eps,
         is_exact=config.recurrence == "exact",
+        input_scale=config.input_scale,
     )
 
 

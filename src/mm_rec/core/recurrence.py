@@ -9,8 +9,8 @@ from mm_rec.configuration import MMRecConfig
 from mm_rec.core.initialization import GATE_LOGIT, decay_biases, starts_with
 from mm_rec.core.linear import Linear, linear_gelu
 from mm_rec.ops.exact_recurrence import exact_recurrence
-from mm_rec.ops.gated_recurrence import gated_recurrence
 from mm_rec.ops.linear import linear
+from mm_rec.ops.parallel_recurrence import parallel_recurrence
 
 
 class DecayLogit(nn.Module):
@@ -27,12 +27,16 @@ class DecayLogit(nn.Module):
 
 
 class ShortTermRecurrence(nn.Module):
-    """h[t] = a[t] h[t-1] + b[t], with a = 1 - (1 - gamma) g and b = (1 - gamma) g i z."""
+    """h[t] = a[t] h[t-1] + b[t], with a = 1 - (1 - gamma) g and b = (1 - a) i z.
+
+    Or, as `input_scale` says, b = sqrt(1 - a^2) i z.
+    """
 
     def __init__(self, config: MMRecConfig) -> None:
         super().__init__()
         width = config.model_dim
         self.is_exact = config.recurrence == "exact"
+        self.input_scale = config.input_scale
         gamma_bias, context_bias = decay_biases(width)
         inner = cast(int, config.inner_dim)
         self.W_gamma = DecayLogit(width, inner, gamma_bias)
@@ -48,24 +52,23 @@ class ShortTermRecurrence(nn.Module):
         z, k: [B, T, D]; gate_input: z before the first token, [B, D] (unused where the recurrence
         is exact); hidden: h before it, [B, D]; is_padding: [B, T] or None, True leaves h as it is.
         """
-        width = z.shape[-1]
-        see_input, see_state = self.W_m.weight.split(width, dim=1)
+        see_input, see_state = self.W_m.weight.split(z.shape[-1], dim=1)
         # Slices of the fused product; several products read them, each would copy them anew.
-        z, k = z.contiguous(), k.contiguous()
-        gamma_logit, context_logit = self.W_gamma(z), self.W_context(k)
-        mdi_logit = linear(z, see_input, self.W_m.bias)
+        context_logit = self.W_context(k.contiguous())
         if self.is_exact:
+            z = z.contiguous()
+            mdi_logit = linear(z, see_input, self.W_m.bias)
             return exact_recurrence(
-                gamma_logit, context_logit, mdi_logit, z, hidden,
+                self.W_gamma(z), context_logit, mdi_logit, z, hidden,
                 self.W_g.weight, self.W_g.bias, see_state, is_padding,
             )  # fmt: skip
-        previous = shift(z, gate_input)
-        # One product for the two maps that see the token before.
-        seen = linear(previous, torch.cat([self.W_g.weight, see_state]))
-        input_gate_logit, mdi_shift = seen.split(width, dim=-1)
-        return gated_recurrence(
-            gamma_logit, context_logit, input_gate_logit + self.W_g.bias, mdi_logit + mdi_shift,
-            z, hidden, is_padding,
+        # Behind the z before the first token: every map of a previous z is a map of these.
+        z = torch.cat([gate_input.unsqueeze(1).to(z.dtype), z], dim=1)
+        weight = torch.cat([self.W_g.weight, see_state, see_input])
+        bias = torch.cat([self.W_g.bias, torch.zeros_like(self.W_m.bias), self.W_m.bias])
+        return parallel_recurrence(
+            self.W_gamma(z), context_logit, linear(z, weight, bias), z, hidden, is_padding,
+            input_scale=self.input_scale,
         )  # fmt: skip
 
 

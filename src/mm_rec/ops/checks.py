@@ -83,6 +83,12 @@ def check_mask(name: str, mask: torch.Tensor | None, sequence: torch.Tensor) -> 
     return mask
 
 
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise ConfigError unless `value` is one of the choices."""
+    if value not in choices:
+        raise ConfigError(f"{name}={value!r}; expected one of {choices}.")
+
+
 def check_tensor(name: str, value: torch.Tensor) -> None:
     """Raise ConfigError unless `value` is a dense tensor of a dtype that the ops take."""
     if not isinstance(value, torch.Tensor):

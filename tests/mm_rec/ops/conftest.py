@@ -11,8 +11,9 @@ from mm_rec.ops.bias_gelu import bias_gelu
 from mm_rec.ops.cumulative_product import cumulative_product
 from mm_rec.ops.exact_recurrence import exact_recurrence
 from mm_rec.ops.gated_norm import gated_norm
-from mm_rec.ops.gated_recurrence import gated_recurrence
+from mm_rec.ops.gated_recurrence import INPUT_SCALES, gated_recurrence
 from mm_rec.ops.linear_recurrence import linear_recurrence
+from mm_rec.ops.parallel_recurrence import parallel_recurrence
 from mm_rec.ops.rms_norm import rms_norm
 
 # Triton runs on a GPU, or anywhere under its interpreter (test_triton.py starts one).
@@ -24,7 +25,8 @@ KERNELS = ["cpu", "triton"] if RUNS_TRITON else ["cpu"]
 class Op:
     """An op, and inputs that it is run on.
 
-    settings: what the registered op takes between the inputs and the implementation.
+    settings: what the registered op takes between the inputs and the implementation. variant: of
+    the settings, where there are several.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Op:
     make: Callable[[int, int, int], list[torch.Tensor]]
     settings: tuple = ()
     kernels: tuple[str, ...] = ("cpu", "triton")
+    variant: str = ""
 
 
 def _decays(batch: int, steps: int, width: int) -> torch.Tensor:
@@ -52,6 +55,14 @@ def _gated_inputs(batch: int, steps: int, width: int) -> list[torch.Tensor]:
     return [*sequences, torch.randn(batch, width), torch.rand(batch, steps) < 0.2]
 
 
+def _parallel_inputs(batch: int, steps: int, width: int) -> list[torch.Tensor]:
+    rows = (batch, 1 + steps)
+    gamma, z = (3 * torch.randn(*rows, width) for _ in range(2))
+    context, gates = 3 * torch.randn(batch, steps, width), 2 * torch.randn(*rows, 3 * width)
+    rest = [torch.randn(batch, width), torch.rand(batch, steps) < 0.2]
+    return [gamma, context, gates, z, *rest]
+
+
 def _exact_inputs(batch: int, steps: int, width: int) -> list[torch.Tensor]:
     sequences = [torch.randn(batch, steps, width) for _ in range(4)]
     weights = [torch.randn(shape) / width**0.5 for shape in ((width, width), width, (width, width))]
@@ -69,7 +80,20 @@ def _gated_norm_inputs(batch: int, steps: int, width: int) -> list[torch.Tensor]
 OPS = [
     Op(name="cumulative_product", run=cumulative_product, make=_product_inputs),
     Op(name="linear_recurrence", run=linear_recurrence, make=_linear_inputs),
-    Op(name="gated_recurrence", run=gated_recurrence, make=_gated_inputs),
+    *(
+        Op(
+            name=run.__name__,
+            run=partial(run, input_scale=input_scale),
+            make=make,
+            settings=(input_scale,),
+            variant=input_scale,
+        )
+        for run, make in (
+            (gated_recurrence, _gated_inputs),
+            (parallel_recurrence, _parallel_inputs),
+        )
+        for input_scale in INPUT_SCALES
+    ),
     Op(name="exact_recurrence", run=exact_recurrence, make=_exact_inputs),
     Op(
         name="rms_norm",
@@ -89,7 +113,7 @@ OPS = [
 ]
 
 
-@pytest.fixture(params=OPS, ids=lambda op: op.name)
+@pytest.fixture(params=OPS, ids=lambda op: "-".join(filter(None, [op.name, op.variant])))
 def op(request):
     torch.manual_seed(0)
     return request.param

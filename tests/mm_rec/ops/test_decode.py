@@ -24,6 +24,7 @@ TOLERANCE = 1e-5
 MODELS = {
     "parallel": {},
     "exact": {"recurrence": "exact"},
+    "variance": {"input_scale": "variance"},
     "without_memory": {"num_memories": 0},
     "exact_without_memory": {"num_memories": 0, "recurrence": "exact"},
     "two_banks_and_a_narrow_gate": {"num_memories": 2, "pe_dim": 16},
@@ -234,9 +235,9 @@ def test_no_widths_crash_the_binding():
     good = dict(zip(names, (64, 4, 64, 16, 256, 1, V), strict=True))
     rest = ({"embedding": weights.embedding, "norm": weights.norm}, list(weights.layers))
     kind = mm_rec_scan_cpu._native.DecodeModel
-    kind(good, *rest, [16.0], 1e-6, False)
+    kind(good, *rest, [16.0], 1e-6, False, False)
     for _ in range(200):
         widths = dict(good)
         widths[draw.choice(names)] = draw.choice([-1, 3, 2**39, 2**62, 2**70, "x", None])
         with pytest.raises((TypeError, ValueError)):
-            kind(widths, *rest, [16.0], 1e-6, False)
+            kind(widths, *rest, [16.0], 1e-6, False, False)

@@ -23,6 +23,10 @@ KERNELS = {
     _native.exact_recurrence: 13,
     _native.exact_recurrence_backward: 18,
 }
+OPTIONS = {
+    _native.gated_recurrence: ["mdi_state", "keeps_variance"],
+    _native.gated_recurrence_backward: ["mdi_state", "mdi_state_gradient", "keeps_variance"],
+}
 DTYPES = [numpy.float32, numpy.float64, numpy.int32, numpy.bool_, numpy.complex64, numpy.uint8]
 
 
@@ -61,6 +65,7 @@ _anything = st.one_of(
     _fitting,
     _arrays(),
     st.none(),
+    st.booleans(),
     st.integers(),
     st.text(max_size=3),
     st.just(torch.zeros(2, 3, 5, device="meta")),
@@ -74,8 +79,9 @@ _anything = st.one_of(
 def test_any_arguments_are_computed_or_refused(kernel, data):
     arguments = [data.draw(_anything) for _ in range(KERNELS[kernel])]
     threads = data.draw(st.sampled_from([-1, 0, 1, 2, 1 << 40, None]))
+    options = {name: data.draw(_anything) for name in OPTIONS.get(kernel, [])}
     with suppress(TypeError, ValueError):
-        kernel(*arguments, threads)
+        kernel(*arguments, threads, **options)
 
 
 def test_the_array_that_does_not_fit_is_named():
@@ -89,6 +95,14 @@ def test_the_array_that_does_not_fit_is_named():
     turned = a.transpose(0, 2).contiguous().transpose(0, 2)
     with pytest.raises(ValueError, match="b must be contiguous in its last dimension"):
         _native.linear_recurrence(a, turned, None, a, state, 1)
+
+
+def test_a_gradient_without_a_place_to_go_is_refused():
+    x, state = torch.zeros(2, 3, 5), torch.zeros(2, 5)
+    with pytest.raises(ValueError, match="mdi_state and mdi_state_gradient must be given both"):
+        _native.gated_recurrence_backward(
+            x, None, *[x] * 5, None, None, x, *[x] * 5, state, 1, mdi_state=x
+        )
 
 
 def test_a_result_is_never_written_into_a_hidden_copy():

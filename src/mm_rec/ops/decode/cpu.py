@@ -50,5 +50,6 @@ def _bind(weights: DecodeWeights) -> Any:
         list(weights.time_scales),
         weights.norm_eps,
         weights.is_exact,
+        weights.input_scale == "variance",
     )
     return weights.bound["cpu"]

@@ -11,6 +11,7 @@ from torch.nn.functional import gelu, linear, rms_norm, silu
 
 from mm_rec.ops.decode.weights import DecodeState, DecodeWeights
 from mm_rec.ops.exact_recurrence.reference import DECAY_MARGIN
+from mm_rec.ops.gated_recurrence.reference import scale_input
 from mm_rec.ops.memory.reference import memory_step
 
 # Takes query, priority logit, previous key and value [B, D], memory, decay [M] and bank weights
@@ -80,7 +81,7 @@ def _block(
 
     u = _norm(x, layer["norm1"], weights)
     k, z = product("k", u), product("z", u)
-    mixed = _advance(product, z, k, state)
+    mixed = _advance(product, z, k, state, weights.input_scale)
     if weights.time_scales:
         query = product("query", mixed) + product("q", u)
         banks = layer.get("bank_weights")
@@ -98,7 +99,11 @@ def _block(
 
 
 def _advance(
-    product: Callable[[str, Tensor], Tensor], z: Tensor, k: Tensor, state: DecodeState
+    product: Callable[[str, Tensor], Tensor],
+    z: Tensor,
+    k: Tensor,
+    state: DecodeState,
+    input_scale: str,
 ) -> Tensor:
     """Return the short-term state after this token [B, D], and keep it."""
     wide = state.hidden.dtype
@@ -109,7 +114,8 @@ def _advance(
     mdi_gate = torch.sigmoid((product("mdi_input", z) + product("mdi_state", seen)).to(wide))
     gamma = torch.sigmoid(gamma_logit.to(wide)) * torch.sigmoid(context_logit.to(wide))
     update = (1 - gamma.clamp(DECAY_MARGIN, 1 - DECAY_MARGIN)) * mdi_gate
-    state.hidden.copy_((1 - update) * state.hidden + update * input_gate * z.to(wide))
+    scale, _ = scale_input(update, input_scale)
+    state.hidden.copy_((1 - update) * state.hidden + scale * input_gate * z.to(wide))
     return state.hidden.to(z.dtype)
 
 

@@ -35,4 +35,5 @@ class DecodeWeights:
     time_scales: tuple[float, ...]  # of the memory banks, in tokens
     norm_eps: float
     is_exact: bool  # gates see h, not z
+    input_scale: str  # of the short-term state, one of INPUT_SCALES
     bound: dict[str, Any] = field(default_factory=dict)  # what an implementation keeps for these

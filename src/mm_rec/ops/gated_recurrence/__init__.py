@@ -3,8 +3,12 @@
 import torch
 from torch import Tensor
 
-from mm_rec.ops.checks import check_mask, check_sequences, check_state, state_dtype
+from mm_rec.ops.checks import check_choice, check_mask, check_sequences, check_state, state_dtype
+from mm_rec.ops.direct import directly, with_gradient
 from mm_rec.ops.dispatch import choose_implementation, load
+
+# What i * z is multiplied by where the state keeps a: 1 - a, or sqrt(1 - a^2).
+INPUT_SCALES = ("convex", "variance")
 
 
 def gated_recurrence(
@@ -16,13 +20,18 @@ def gated_recurrence(
     h0: Tensor | None = None,
     is_padding: Tensor | None = None,
     *,
+    input_scale: str = "convex",
     implementation: str | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return h [B, T, D] and the last state [B, D] of the gated recurrence.
 
         gamma = clamp(sigmoid(gamma_logit) * sigmoid(context_logit), 1e-6, 1 - 1e-6)
         w = (1 - gamma) * sigmoid(mdi_logit)
-        h[t] = (1 - w) * h[t-1] + w * sigmoid(input_gate_logit) * z
+        h[t] = (1 - w) * h[t-1] + scale * sigmoid(input_gate_logit) * z
+
+    The scale is w where input_scale is "convex": |h| stays bounded by |z|. It is sqrt(w (2 - w))
+    where it is "variance": inputs of one variance, each independent of the others, give a state of
+    that variance whatever w is, and |h| is no longer bounded by |z|.
 
     All inputs are [B, T, D], float32, bfloat16 or float64; slices of wider tensors are read in
     place. h0: [B, D], or None for zeros. is_padding: boolean [B, T], True where a step leaves the
@@ -31,9 +40,10 @@ def gated_recurrence(
 
     Raises:
         ShapeError: shapes differ, or one has an empty dimension.
-        ConfigError: a dtype or device that does not fit.
+        ConfigError: an unknown input_scale, or a dtype or device that does not fit.
         ImplementationError: the implementation named cannot take these tensors.
     """
+    check_choice("input_scale", input_scale, INPUT_SCALES)
     sequences = check_sequences(
         z=z,
         gamma_logit=gamma_logit,
@@ -42,7 +52,7 @@ def gated_recurrence(
         mdi_logit=mdi_logit,
     )
     z, gamma_logit, context_logit, input_gate_logit, mdi_logit = sequences
-    return _forward(
+    return _run(
         gamma_logit,
         context_logit,
         input_gate_logit,
@@ -50,12 +60,12 @@ def gated_recurrence(
         z,
         check_state("h0", h0, z),
         check_mask("is_padding", is_padding, z),
+        input_scale,
         choose_implementation(implementation, z),
     )
 
 
-@torch.library.custom_op("mm_rec::gated_recurrence", mutates_args=())
-def _forward(
+def _compute(
     gamma_logit: Tensor,
     context_logit: Tensor,
     input_gate_logit: Tensor,
@@ -63,11 +73,14 @@ def _forward(
     z: Tensor,
     h0: Tensor | None,
     is_padding: Tensor | None,
+    input_scale: str,
     implementation: str,
 ) -> tuple[Tensor, Tensor]:
-    return load("gated_recurrence", implementation).forward(
-        (gamma_logit, context_logit, input_gate_logit, mdi_logit, z), h0, is_padding
-    )
+    inputs = (gamma_logit, context_logit, input_gate_logit, mdi_logit, z)
+    return load("gated_recurrence", implementation).forward(inputs, h0, is_padding, input_scale)
+
+
+_forward = torch.library.custom_op("mm_rec::gated_recurrence", _compute, mutates_args=())
 
 
 @_forward.register_fake
@@ -79,13 +92,13 @@ def _(
     z: Tensor,
     h0: Tensor | None,
     is_padding: Tensor | None,
+    input_scale: str,
     implementation: str,
 ) -> tuple[Tensor, Tensor]:
     return z.new_empty(z.shape), _fake_state(z)
 
 
-@torch.library.custom_op("mm_rec::gated_recurrence_backward", mutates_args=())
-def _backward(
+def _compute_backward(
     h_gradient: Tensor,
     h_last_gradient: Tensor | None,
     gamma_logit: Tensor,
@@ -96,11 +109,17 @@ def _backward(
     h0: Tensor | None,
     is_padding: Tensor | None,
     h: Tensor,
+    input_scale: str,
     implementation: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     inputs = (gamma_logit, context_logit, input_gate_logit, mdi_logit, z)
     module = load("gated_recurrence", implementation)
-    return module.backward(h_gradient, h_last_gradient, inputs, h0, is_padding, h)
+    return module.backward(h_gradient, h_last_gradient, inputs, h0, is_padding, h, input_scale)
+
+
+_backward = torch.library.custom_op(
+    "mm_rec::gated_recurrence_backward", _compute_backward, mutates_args=()
+)
 
 
 @_backward.register_fake
@@ -115,6 +134,7 @@ def _(
     h0: Tensor | None,
     is_padding: Tensor | None,
     h: Tensor,
+    input_scale: str,
     implementation: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     first, second, third, fourth, fifth = (z.new_empty(z.shape) for _ in range(5))
@@ -125,8 +145,11 @@ def _fake_state(z: Tensor) -> Tensor:
     return z.new_empty((z.shape[0], z.shape[2]), dtype=state_dtype(z))
 
 
+_run_backward = directly(_backward, _compute_backward)
+
+
 def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    *tensors, ctx.implementation = inputs
+    *tensors, ctx.input_scale, ctx.implementation = inputs
     ctx.save_for_backward(*tensors, output[0])
     ctx.set_materialize_grads(False)
 
@@ -135,10 +158,10 @@ def _gradients(ctx, h_gradient, h_last_gradient):  # type: ignore[no-untyped-def
     *inputs, h0, is_padding, h = ctx.saved_tensors
     if h_gradient is None:
         h_gradient = torch.zeros_like(h)
-    *gradients, h0_gradient = _backward(
-        h_gradient, h_last_gradient, *inputs, h0, is_padding, h, ctx.implementation
+    *gradients, h0_gradient = _run_backward(
+        h_gradient, h_last_gradient, *inputs, h0, is_padding, h, ctx.input_scale, ctx.implementation
     )
-    return *gradients, None if h0 is None else h0_gradient, None, None
+    return *gradients, None if h0 is None else h0_gradient, None, None, None
 
 
-_forward.register_autograd(_gradients, setup_context=_save)
+_run = with_gradient(_forward, _compute, _save, _gradients)

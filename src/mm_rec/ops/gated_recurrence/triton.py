@@ -41,6 +41,17 @@ def _weight(gamma_logit, context_logit, mdi_logit, times, channels, strides, is_
 
 
 @triton.jit
+def _scale(weight, KEEPS_VARIANCE: tl.constexpr):
+    """Return what i * z is multiplied by, and the slope of that by the weight."""
+    scale = weight
+    slope = tl.full(weight.shape, 1.0, tl.float32)
+    if KEEPS_VARIANCE:
+        scale = tl.sqrt(weight * (2.0 - weight))
+        slope = (1.0 - weight) / tl.maximum(scale, 1e-30)
+    return scale, slope
+
+
+@triton.jit
 def _is_real(is_padding, times, steps, is_channel, HAS_PADDING: tl.constexpr):
     is_in = (times[:, None] < steps) & is_channel[None, :]
     if HAS_PADDING:
@@ -66,6 +77,7 @@ def _forward(
     width,
     HAS_H0: tl.constexpr,
     HAS_PADDING: tl.constexpr,
+    KEEPS_VARIANCE: tl.constexpr,
     STEPS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
@@ -91,7 +103,8 @@ def _forward(
         )
         n = _load(gate_row, times, channels, time_strides[2], is_in)
         value = _load(z_row, times, channels, time_strides[4], is_in)
-        states = scan_tile(1.0 - weight, weight * tl.sigmoid(n) * value, state, False)
+        scale, _ = _scale(weight, KEEPS_VARIANCE)
+        states = scan_tile(1.0 - weight, scale * tl.sigmoid(n) * value, state, False)
         at = (row * steps + times[:, None]) * width + channels[None, :]
         is_stored = (times[:, None] < steps) & is_channel[None, :]
         tl.store(h + at, states.to(h.dtype.element_ty), mask=is_stored)
@@ -124,6 +137,7 @@ def _backward(
     HAS_H_LAST_GRADIENT: tl.constexpr,
     HAS_H0: tl.constexpr,
     HAS_PADDING: tl.constexpr,
+    KEEPS_VARIANCE: tl.constexpr,
     STEPS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
@@ -169,9 +183,10 @@ def _backward(
         gamma, decayed = _decay(x, y)
         mdi, input_gate = tl.sigmoid(m), tl.sigmoid(n)
         weight = decayed * mdi
+        scale, slope = _scale(weight, KEEPS_VARIANCE)
         g = tl.where(is_in, g, 0.0)
-        weight_gradient = g * (input_gate * value - before)
-        dz = g * weight * input_gate
+        weight_gradient = g * (slope * input_gate * value - before)
+        dz = g * scale * input_gate
         # A clamped gamma has no gradient.
         is_inside = (decayed > 1e-6) & (decayed < 1.0 - 1e-6)
         dgamma = tl.where(is_inside, -weight_gradient * mdi * gamma, 0.0)
@@ -190,7 +205,9 @@ def _backward(
     tl.store(h0_gradient + row * width + channels, decayed_carry, mask=is_channel)
 
 
-def forward(inputs: Inputs, h0: Tensor | None, is_padding: Tensor | None) -> tuple[Tensor, Tensor]:
+def forward(
+    inputs: Inputs, h0: Tensor | None, is_padding: Tensor | None, input_scale: str = "convex"
+) -> tuple[Tensor, Tensor]:
     """Return h [B, T, D] in the dtype of the inputs, and the last state [B, D]."""
     z = inputs[4]
     grid, (batch, steps, width) = grid_of(z), z.shape
@@ -209,6 +226,7 @@ def forward(inputs: Inputs, h0: Tensor | None, is_padding: Tensor | None) -> tup
         width,
         HAS_H0=h0 is not None,
         HAS_PADDING=is_padding is not None,
+        KEEPS_VARIANCE=input_scale == "variance",
         STEPS=STEPS,
         CHANNELS=CHANNELS,
     )
@@ -222,6 +240,7 @@ def backward(
     h0: Tensor | None,
     is_padding: Tensor | None,
     h: Tensor,
+    input_scale: str = "convex",
 ) -> tuple[Tensor, ...]:
     """Return the gradients of the five inputs and of h0."""
     z = inputs[4]
@@ -245,6 +264,7 @@ def backward(
         HAS_H_LAST_GRADIENT=h_last_gradient is not None,
         HAS_H0=h0 is not None,
         HAS_PADDING=is_padding is not None,
+        KEEPS_VARIANCE=input_scale == "variance",
         STEPS=STEPS,
         CHANNELS=CHANNELS,
     )

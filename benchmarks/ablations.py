@@ -27,10 +27,7 @@ from torch import Tensor
 from ivme.models.corpus import corpus_text
 from mm_rec.blocks import memory_attention
 from mm_rec.configuration import MMRecConfig
-from mm_rec.core import recurrence
 from mm_rec.model import MMRecForCausalLM
-from mm_rec.ops.gated_recurrence.reference import open_gates
-from mm_rec.ops.linear_recurrence import linear_recurrence
 from mm_rec.ops.memory import chunked_memory
 from mm_rec.ops.memory.chunked import chunked_matrix_memory, normalized, write_keys
 from mm_rec.training.schedule import make_schedule, parameter_groups
@@ -45,22 +42,6 @@ RECALL_GOAL = 0.99
 T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # 97.5%, 1 to 9 df
 
 Replacement = tuple[ModuleType, str, Callable[..., Any]]
-
-
-def variance_preserving_recurrence(
-    gamma_logit: Tensor,
-    context_logit: Tensor,
-    input_gate_logit: Tensor,
-    mdi_logit: Tensor,
-    z: Tensor,
-    h0: Tensor | None = None,
-    is_padding: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Return h[t] = a h[t-1] + sqrt(1 - a^2) i z and the last state, in place of (1 - a) i z."""
-    inputs = (gamma_logit, context_logit, input_gate_logit, mdi_logit, z)
-    gates = open_gates(inputs, is_padding)
-    scale = (gates.weight * (2 - gates.weight)).sqrt()  # 1 - a^2 with a = 1 - weight
-    return linear_recurrence(1 - gates.weight, scale * gates.input_gate * z, h0)
 
 
 def bounded(key: Tensor) -> Tensor:
@@ -158,9 +139,7 @@ def _read_by(function: Callable[..., Any]) -> Variant:
 
 VARIANTS = {
     "default": Variant(),
-    "variance-preserving": Variant(
-        replacements=((recurrence, "gated_recurrence", variance_preserving_recurrence),)
-    ),
+    "variance-preserving": Variant(settings={"input_scale": "variance"}),
     "exact": Variant(settings={"recurrence": "exact"}),
     "no-memory": Variant(settings={"num_memories": 0}),
     "two-banks": Variant(settings={"num_memories": 2}),

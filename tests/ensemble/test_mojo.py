@@ -123,6 +123,19 @@ def test_bytes_changed_at_random_never_crash(tmp_path):
             assert np.isfinite(member.probabilities(rows_from_dense(np.ones((1, 8))))).all()
 
 
+def test_a_zip_changed_at_random_never_crashes(tmp_path):
+    draw = np.random.RandomState(1)
+    sound = (FIXTURES / "gbm_3.zip").read_bytes()
+    path = tmp_path / "changed.zip"
+    for _ in range(150):
+        content = bytearray(sound)
+        for at in draw.randint(0, len(content), 5):
+            content[at] = draw.randint(256)
+        path.write_bytes(content)
+        with contextlib.suppress(UsageError):
+            read_mojo(path)
+
+
 def test_what_is_no_zip_is_refused(tmp_path):
     path = tmp_path / "model.zip"
     path.write_bytes(b"\x80\x04N.")

@@ -3,6 +3,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,6 +121,27 @@ def test_members_of_other_features_are_refused(tabular):
     stranger = replace(tabular.members["GBM"], features_hash="0" * 64)
     with pytest.raises(UsageError, match="member GBM was trained on other features"):
         replace(tabular, members={"GBM": stranger})
+
+
+def test_members_of_another_number_of_features_are_refused(tabular):
+    glm = tabular.members["GLM"]
+    short = replace(
+        glm,
+        model=replace(
+            glm.model, coefficients=glm.model.coefficients[:, :-1], fill=glm.model.fill[:-1]
+        ),
+    )
+    with pytest.raises(UsageError, match="member GLM reads"):
+        replace(tabular, members={"GLM": short})
+
+
+def test_threads_that_score_at_once_get_the_same_answers(tabular):
+    texts, _ = styled_texts(40, ("human", "machine"), seed=5)
+    alone = [tabular.score(text)["DRF"] for text in texts]
+    fresh = replace(tabular)  # nothing of it is cached yet
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda text: fresh.score(text)["DRF"], texts))
+    assert np.array_equal(alone, together)
 
 
 def test_members_of_other_labels_are_refused(tabular):

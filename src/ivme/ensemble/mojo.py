@@ -5,6 +5,7 @@ unpacked to disk; sizes, counts and every position inside a tree are checked bef
 """
 
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,7 +66,7 @@ def read_mojo(path: str | Path) -> Mojo:
             return _Reader(archive).read()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
-    except (BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
+    except (BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError) as error:
         raise UsageError(f"{path} is no MOJO: it is no sound zip file ({error})") from error
     except (UsageError, KeyError, ValueError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error

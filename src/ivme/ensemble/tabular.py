@@ -44,6 +44,11 @@ class TabularMembers:
                     f"{member.features_hash[:12]!r}, not {self.features.content_hash[:12]!r}); "
                     "give the features that it was trained with, or train it again"
                 )
+            if member.model.feature_count != self.features.count:
+                raise UsageError(
+                    f"member {name} reads {member.model.feature_count} features of "
+                    f"{self.features.count}; train it again"
+                )
             if member.label_count != len(self.labels):
                 raise UsageError(
                     f"member {name} knows {member.label_count} labels, the folder "

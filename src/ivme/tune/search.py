@@ -75,6 +75,7 @@ class Search:
     comparisons: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     chosen: Entry | None = None
+    decided_s: float | None = None  # of spent_s, until it was chosen; the rest is evidence
 
     def __post_init__(self) -> None:
         """Start the clock of the budget."""
@@ -367,7 +368,7 @@ class Search:
         winner, *others = ranked
         if others:
             winner = self._meet(winner, others[0])
-        self.chosen = winner
+        self.chosen, self.decided_s = winner, self.spent_s()
         self._update(winner, "chosen")
         if not winner.is_baseline:
             self._meet_baseline(winner)

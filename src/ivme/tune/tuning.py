@@ -231,7 +231,11 @@ def _finish(
         "tune",
         command or tuple(sys.argv),
         place.as_machine(),
-        {**search.config.as_settings(), "spent_s": search.spent_s()},
+        {
+            **search.config.as_settings(),
+            "spent_s": search.spent_s(),
+            "decided_s": search.decided_s,
+        },
         measurements=measurements_of(search, place),
         comparisons=search.comparisons,
         notes=tuple(dict.fromkeys(search.notes)),

@@ -205,3 +205,9 @@ def test_a_session_tells_each_trap_once(
 
     assert remark.startswith("emulated bfloat16: ")
     assert session.notes == (remark,)
+
+
+def test_a_precision_chosen_below_the_saved_one_is_no_trap() -> None:
+    assert traps.automatic_dtype("float32", "bfloat16") == ()
+    assert traps.automatic_dtype(None, "float32") == ()
+    assert traps.automatic_dtype("float16", "float32")[0].name == 'dtype "auto"'

@@ -68,7 +68,6 @@ def find_place_traps(
     ivme.hardware.ceilings.read_busy_share reads it while nothing of ours runs.
     """
     return [
-        *disagreeing_variables(inventory.environment),
         *unequal_threads(threads),
         *oversubscription(inventory.processor, max(threads.values(), default=1), busy_share),
     ]
@@ -191,8 +190,8 @@ def padding_waste(padding_share: float, order: str) -> tuple[Trap, ...]:
 
 
 def automatic_dtype(saved: str | None, used: str) -> tuple[Trap, ...]:
-    """Return the trap of a model that libraries load in another precision when none is named."""
-    if saved in (None, used):
+    """Return the trap of a model that programs load in less than float32 without asking for it."""
+    if saved in (None, "float32", used):
         return ()
     return (
         Trap(

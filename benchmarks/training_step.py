@@ -36,6 +36,7 @@ from mm_rec.core import linear as layers
 from mm_rec.core import norm, recurrence
 from mm_rec.core.allocation import keep_freed_memory
 from mm_rec.model import MMRecForCausalLM
+from mm_rec.ops.parallel_recurrence.reference import unpack
 
 TOLERANCE = 1e-4  # of losses and gradients, relative to the largest: fp32 sums in another order
 LOOP_TARGET, PRODUCT_TARGET, LENGTH_TARGET = 10.0, 0.5, 1.15
@@ -168,9 +169,9 @@ def _with_functions(*replacements: Replacement) -> Iterator[None]:
     called = set()
 
     def noting(name: str, function: Callable) -> Callable:
-        def run(*inputs: object) -> object:
+        def run(*inputs: object, **options: object) -> object:
             called.add(name)
-            return function(*inputs)
+            return function(*inputs, **options)
 
         return run
 
@@ -186,8 +187,15 @@ def _with_functions(*replacements: Replacement) -> Iterator[None]:
 @cache
 def _short_term_loop() -> Replacement:
     loop = torch.jit.script(_step_by_step)
-    # The last input is the padding, of which there is none here.
-    return recurrence, "gated_recurrence", lambda *inputs: loop(*inputs[:6])
+
+    def run(*inputs: Tensor, input_scale: str) -> tuple[Tensor, Tensor]:
+        if input_scale != "convex":
+            raise NotImplementedError(f"input_scale={input_scale!r}; the loop computes 'convex'.")
+        *packed, h0, _ = inputs  # no padding here
+        gamma, context, input_gate, mdi_input, z, mdi_state = unpack(tuple(packed))
+        return loop(gamma, context, input_gate, mdi_input + mdi_state, z, h0)
+
+    return recurrence, "parallel_recurrence", run
 
 
 @cache

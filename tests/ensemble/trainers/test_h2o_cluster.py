@@ -6,7 +6,8 @@ import pytest
 
 from ivme.ensemble.rows import rows_from_dense
 from ivme.ensemble.trainers.h2o_cluster import h2o_cluster, write_svmlight
-from ivme.ensemble.trainers.settings import H2OPlace
+from ivme.ensemble.trainers.h2o_trainer import train_with_h2o
+from ivme.ensemble.trainers.settings import H2OPlace, MemberSettings
 from ivme.errors import UsageError
 
 
@@ -22,6 +23,19 @@ def test_rows_written_for_h2o_read_back_to_the_last_bit(tmp_path):
     assert np.array_equal(rows.toarray()[:, :-1], dense)
     assert (rows.toarray()[:, -1] == 1.0).all()  # so that H2O sees every column
     assert np.array_equal(numbers, labels)
+
+
+def test_two_columns_of_one_name_are_refused_before_anything_starts():
+    with pytest.raises(UsageError, match="two kinds of n-grams have an n-gram in common"):
+        train_with_h2o(
+            ("GLM",),
+            rows_from_dense(np.ones((2, 2))),
+            np.array([0, 1]),
+            column_names=("word:a", "word:a"),
+            label_count=2,
+            sizes=MemberSettings(),
+            place=H2OPlace(),
+        )
 
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch):

@@ -12,6 +12,7 @@ from ivme.ensemble.trainers.h2o_cluster import LABEL_COLUMN, h2o_cluster, upload
 from ivme.ensemble.trainers.h2o_description import describe_h2o
 from ivme.ensemble.trainers.h2o_export import compile_h2o
 from ivme.ensemble.trainers.settings import H2OPlace, MemberSettings
+from ivme.errors import UsageError
 
 
 def train_with_h2o(
@@ -28,8 +29,14 @@ def train_with_h2o(
     """Return the members of those names, trained on one frame that is sent once, and compiled.
 
     Raises:
-        UsageError: no H2O, no Java or no cluster, or a model that cannot be compiled.
+        UsageError: no H2O, no Java or no cluster, two columns of one name, or a model that cannot
+            be compiled.
     """
+    if len(set(column_names)) != len(column_names):
+        raise UsageError(
+            "two kinds of n-grams have an n-gram in common, and H2O tells columns by their names; "
+            "let kinds of the same splitting have lengths that do not overlap"
+        )
     progress("Initializing H2O...")
     with (
         h2o_cluster(place) as h2o,

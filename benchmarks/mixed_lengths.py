@@ -1,7 +1,7 @@
 """100 texts of mixed length: what a pipeline makes of them, and what a plan does.
 
 Run `python benchmarks/mixed_lengths.py --output mixed_lengths.json`. The texts come from the
-built-in corpus (mean about 73 tokens, longest 460, shuffled). Against `pipeline()` as most programs
+built-in corpus (mean 73 tokens, longest 460, or nearly so). Against `pipeline()` as most programs
 call it and `pipeline(batch_size=16)` run plans of one engine: text by text, and in the batches that
 were fastest for other texts, on one stream of all threads and on as many streams of one thread. All
 get equal threads. First the labels: if those of batches differ from those of single texts, nothing

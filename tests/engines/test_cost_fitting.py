@@ -85,7 +85,7 @@ def test_warming_runs_one_text_and_a_full_batch_at_every_bucket() -> None:
 @pytest.mark.parametrize(("call_s", "order"), [(0.0, "given"), (0.01, "packed")])
 def test_texts_are_packed_only_where_it_is_faster(call_s: float, order: str) -> None:
     session = TimedSession(BatchCost(call_s=call_s, token_s=0.001))
-    texts = ["word " * number for number in (3, 3, 4, 9, 9, 30)]
+    texts = ["word " * number for number in (3, 3, 3, 9, 9, 30)]
     batching = choose_batching(session, texts, rounds=1, clock=session)
 
     assert batching.order == order
@@ -108,3 +108,10 @@ def test_batches_that_outgrow_the_cache_are_not_chosen() -> None:
     batching = choose_batching(session, ["word " * 30] * 40, rounds=1, clock=session)
 
     assert batching.max_batch_tokens == 256
+
+
+def test_dear_calls_do_not_buy_much_padding() -> None:
+    session = TimedSession(BatchCost(call_s=1.0, token_s=0.001))
+    texts = ["word " * number for number in (3, 5, 9, 17, 33, 65, 129)]
+
+    assert choose_batching(session, texts, rounds=1, clock=session).order == "given"

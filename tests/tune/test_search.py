@@ -340,8 +340,9 @@ def test_throughput_takes_the_batches_that_cost_least(tiny_model, many_texts, cl
     assert search.chosen is not None
     assert search.chosen.variant.batching.order == "packed"
     assert search.chosen.variant.batching.batch_size == 64
-    tried = {one.variant.batching.batch_size for one in search.entries}
-    assert tried >= {1, 8, 32, 64}
+    tried = {one.variant.batching for one in search.entries}
+    assert {one.batch_size for one in tried} == {1, 32, 64}
+    assert {one.max_batch_tokens for one in tried} == {None, 128, 256, 512, 1024}
 
 
 def test_engines_that_were_not_asked_for_are_only_measured_against(tiny_model, many_texts, clock):

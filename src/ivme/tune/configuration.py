@@ -31,7 +31,7 @@ class TuneConfig:
     budget_s: float = 300.0
     engines: tuple[str, ...] = ()
     threads: tuple[int, ...] = ()  # empty: all usable cores, and half of them
-    batch_sizes: tuple[int, ...] = (8, 32)  # sorted by length, beside those by cost; throughput
+    batch_sizes: tuple[int, ...] = (32,)  # sorted by length, beside those by cost; throughput
     tokens: int | None = None
     max_length: int | None = None  # tokens; longer texts are cut
     new_tokens: int = 16  # generated tokens a text; generating models only

@@ -39,7 +39,7 @@ WIDEN_UNTIL = 0.8
 HALVE_UNTIL = 0.85
 SCREEN_SHARE = 1 / 250  # of the budget, of one pass of the baseline where variants are screened
 BASELINE_SHARE = 1 / 80  # the same where it meets the chosen one: that takes twenty
-PASS_SHARE = 1 / 150  # of the budget, of one pass of a variant where variants race
+PASS_SHARE = 1 / 200  # of the budget, of one pass of a variant where variants race
 JUDGE_SHARE = 0.25  # of the budget, of the reference's answers
 MOST_TEXTS = {"latency": 16, "throughput": 256}  # timed
 LEAST_TEXTS = {"latency": 4, "throughput": 12}
@@ -267,20 +267,26 @@ class Search:
     def _widen(self, passed: list[Entry]) -> list[Entry]:
         """Return those that passed, each with its best batching and thread count."""
         self._settle_texts(passed)
-        contenders = [self._with_best_batching(one) for one in passed]
+        contenders: list[Entry] = []
+        for entry in passed:
+            contenders.append(self._with_best_batching(entry, contenders[:1]))
         ranked = sorted(contenders, key=_ratio)
         return [*map(self._with_best_threads, ranked[:WIDENED]), *ranked[WIDENED:]]
 
-    def _with_best_batching(self, entry: Entry) -> Entry:
-        if (
-            self.config.objective == "latency"
-            or entry.is_baseline
-            or self._is_over("batches of", entry)
-        ):
+    def _with_best_batching(self, entry: Entry, before: Sequence[Entry]) -> Entry:
+        """Return the entry with its best batching.
+
+        before: the one that was done before, if any; then only what was best there is tried.
+        """
+        is_settled = self.config.objective == "latency" or entry.is_baseline
+        if is_settled or self._is_over("batches of", entry):
             return entry
         self.listener.tell(f"batches of {entry.variant.name}")
         cost = self.steps.cost(entry.variant, self._texts)
         others = other_batchings(self.config, cost)
+        if before:
+            favorite = replace(before[0].variant.batching, cost=None)
+            others = [one for one in others if replace(one, cost=None) == favorite]
         return self._best_of(entry, [replace(entry.variant, batching=one) for one in others])
 
     def _with_best_threads(self, entry: Entry) -> Entry:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ivme.engines.batch_costs import BatchCost
 from ivme.engines.batching import Batching
+from ivme.engines.batching_choice import TOKEN_BUDGETS
 from ivme.engines.protocol import ArtefactEngine, Engine
 from ivme.errors import IvmeError, UsageError
 from ivme.tune.variants import Variant
@@ -144,8 +145,10 @@ def other_batchings(config: "TuneConfig", cost: BatchCost) -> list[Batching]:
     """Return the batchings to try besides the first; cost: as measured of the variant."""
     if config.objective == "latency":
         return []
+    packed = Batching(batch_size=MOST_TOGETHER, order="packed", cost=cost)
+    by_tokens = [replace(packed, max_batch_tokens=tokens) for tokens in TOKEN_BUDGETS]
     by_size = [Batching(batch_size=size, order="sorted") for size in config.batch_sizes]
-    return [Batching(batch_size=MOST_TOGETHER, order="packed", cost=cost), *by_size, Batching()]
+    return [packed, *by_tokens, *by_size, Batching()]
 
 
 def thread_counts(config: "TuneConfig", usable_cores: int) -> tuple[int, ...]:

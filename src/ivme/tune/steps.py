@@ -13,6 +13,7 @@ from ivme.engines.batch_costs import BatchCost
 from ivme.engines.batching import Batching, predict_all
 from ivme.engines.cost_fitting import measure_cost
 from ivme.engines.protocol import Prediction
+from ivme.engines.traps import session_remarks
 from ivme.errors import OutOfMemoryError, UsageError
 from ivme.measure.clock import Clock
 from ivme.measure.compare import ComparePlan, compare
@@ -218,7 +219,7 @@ class Steps:
             "samples_s": samples_s,
             "texts": len(few if is_hopeless else texts),
             "precision": session.precision,
-            "notes": list(session.notes),
+            "notes": session_remarks(variant.engine, session, variant.precision),
             "phases": {} if is_hopeless else self._phases(variant, texts, samples_s["variant"]),
         }
 

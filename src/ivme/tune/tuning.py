@@ -12,6 +12,7 @@ from ivme.bench.place import Place, settle_place
 from ivme.bench.runs import warm_libraries
 from ivme.engines.protocol import Engine, EngineOptions
 from ivme.engines.registry import ENGINES
+from ivme.engines.traps import find_model_traps
 from ivme.errors import UsageError
 from ivme.measure.clock import Clock, SystemClock
 from ivme.measure.records import Record, library_versions, new_record
@@ -80,7 +81,8 @@ def run_tune(
     device, reason = place.device(config.device)
     model = load_model(config.model, device=device, kind=config.kind, clock=clock)
     material = gather(config, model)
-    notes += [f"device {device}: {reason}", *model.notes, *material.notes]
+    traps = map(str, find_model_traps(model, material.judged[:1]))
+    notes += [f"device {device}: {reason}", *model.notes, *traps, *material.notes]
     search = make_search(
         config,
         model,

@@ -199,7 +199,7 @@ def cache_shapes(model: "LoadedModel") -> tuple[tuple[int, int], ...]:
     if model.kind == "seq2seq":
         arguments["decoder_input_ids"] = ids
     with torch.inference_mode():
-        cache = getattr(model.model(**arguments), "past_key_values", None)
+        cache: Any = getattr(model.model(**arguments), "past_key_values", None)
     if isinstance(cache, EncoderDecoderCache):
         cache = cache.self_attention_cache
     layers = cache.layers if type(cache) is DynamicCache else ()

@@ -146,7 +146,7 @@ def test_operations_of_mixed_lengths_are_those_of_each_length_counted_alone():
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"engines": ("nonsense",)}, UnknownEngineError, "expected one of pipeline, transformers"),
+        ({"engines": ("nonsense",)}, UnknownEngineError, "expected one of bitsandbytes, compile"),
         ({"model": "preset:nonsense"}, ModelNotFoundError, "no preset .nonsense."),
         ({"devices": ("cuda:9",)}, DeviceError, "this machine has"),
         ({"dtypes": ("float8",)}, UsageError, "expected one of float32"),

@@ -58,9 +58,9 @@ def test_output_keeps_the_record_and_says_how_to_make_a_page_of_it(ivme, tmp_pat
 def test_versus_says_what_the_paired_comparison_found(ivme):
     outcome = ivme("bench", "preset:bert-tiny", *POINT, *QUICK, "--versus", "pipeline")
     assert outcome.status == 0
-    sentence = " ".join(outcome.stdout.split("\n\n")[-2].split())
-    assert re.search(r"transformers .* pipeline at batch 1 · 8 tokens", sentence)
-    assert "verdict: " in sentence
+    said = " ".join(outcome.stdout.split())
+    assert re.search(r"transformers .* pipeline at batch 1 · 8 tokens.*verdict: ", said)
+    assert re.search(r"Notes - .*device cpu: automatic", said)
 
 
 def test_texts_of_a_file_are_taken_from_the_column_that_is_named(ivme, tmp_path):

@@ -4,11 +4,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ivme.hardware.ceilings import Ceilings
+from ivme.engines.traps import find_place_traps
+from ivme.hardware.ceilings import Ceilings, read_busy_share
 from ivme.hardware.ceilings_cache import cached_ceilings
 from ivme.hardware.devices import choose_device
 from ivme.hardware.inventory import Inventory, read_inventory
-from ivme.hardware.threads import ThreadSettings, apply_threads, default_threads
+from ivme.hardware.threads import (
+    ThreadSettings,
+    apply_threads,
+    default_threads,
+    read_torch_threads,
+)
 
 PRODUCTS = {  # the matrix products that an engine's precision is held against
     "float32": "fp32",
@@ -55,7 +61,7 @@ def settle_place(
     """Bind every library's threads and return the place; measures ceilings once a machine.
 
     threads: None for the cores that this process may use. tell: told what takes time. note: told
-    what weakens the ceilings.
+    what weakens the figures.
     """
     inventory = read_inventory(with_torch=True)
     count = threads or default_threads(inventory)
@@ -66,4 +72,7 @@ def settle_place(
         notify=note,
         progress=lambda what: tell(f"measuring this machine: {what}"),
     )
+    used = {"asked for": count, "torch": read_torch_threads().intra}
+    for trap in find_place_traps(inventory, used, read_busy_share()):
+        note(str(trap))
     return Place(inventory=inventory, ceilings=ceilings, threads=count)

@@ -23,6 +23,7 @@ from ivme.bench.runs import MeasurePlan, failed, measure_case, warm_libraries
 from ivme.engines.batching import Batching, options_for, resolve_batching
 from ivme.engines.protocol import Engine, EngineOptions, Session
 from ivme.engines.registry import choose_engine
+from ivme.engines.traps import find_model_traps, padding_waste, session_remarks
 from ivme.errors import OutOfMemoryError, RefusedError, WorkloadError
 from ivme.measure.clock import Clock, SystemClock
 from ivme.measure.compare import ComparePlan, compare
@@ -114,8 +115,18 @@ class _Sweep:
                 continue
             ran = self._measure(model, sessions, case, label, before_bytes)
             self._compare({name: sessions[name] for name in ran}, case, label)
+            self._remark(sessions, case)
         for session in sessions.values():
             session.close()
+
+    def _remark(self, sessions: dict[str, Session], case: Case) -> None:
+        """Note what the engines have to say by now, and the traps that they fell into."""
+        for name, session in sessions.items():
+            for remark in session_remarks(name, session, self.engines[name][1]):
+                self.findings.note(f"{name}: {remark}")
+        share = 1 - case.real_tokens / case.padded_tokens
+        for trap in padding_waste(share, case.batching.order):
+            self.findings.note(str(trap))
 
     def _load(self, device: str, dtype: str) -> LoadedModel | None:
         """Return the model, or None if it does not fit: then a measurement says so."""
@@ -135,7 +146,7 @@ class _Sweep:
             failure = failed(f"{dtype} · {device}", where, f"out of memory: {error}")
             self.findings.keep(failure, self.listener)
             return None
-        for note in model.notes:
+        for note in (*model.notes, *map(str, find_model_traps(model, (self.texts or ())[:1]))):
             self.findings.note(note)
         return model
 
@@ -157,8 +168,6 @@ class _Sweep:
             own = replace(options_for(options, batching), precision=precision)
             try:
                 sessions[name] = engine.prepare(model, own)
-                for note in sessions[name].notes:
-                    self.findings.note(f"{name}: {note}")
             except RefusedError as error:
                 where = {"model": model.reference, "engine": name, "kind": model.kind}
                 refusal = failed(f"{name} · {model.dtype} · {model.device}", where, str(error))

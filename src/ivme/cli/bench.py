@@ -19,7 +19,7 @@ def bench(
         ),
     ],
     engine: Annotated[
-        str, typer.Option(help="Engines, with commas between, each NAME or NAME:PRECISION: openvino:int8.")
+        str, typer.Option(help="Engines, with commas between: NAME or NAME:PRECISION.")
     ] = "transformers",
     versus: Annotated[
         str | None,

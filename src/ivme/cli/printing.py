@@ -44,7 +44,7 @@ def results() -> "Console":
 
 
 def print_figures(console: "Console", record: "Record") -> None:
-    """Print the models, their speed and cost, what was compared and what failed."""
+    """Print the models, their speed and cost, what was compared, what failed, and remarks."""
     _print_models(console, record)
     _print_speed(console, record)
     for comparison in record.comparisons:
@@ -52,6 +52,10 @@ def print_figures(console: "Console", record: "Record") -> None:
     for measurement in record.measurements:
         if measurement.failure is not None:
             print_failure(console, measurement)
+    if record.notes:
+        console.print("\nNotes", style="bold")
+        for note in record.notes:
+            console.print(f"- {note}", markup=False)
     if not record.is_complete:
         console.print("\nInterrupted: this is what was measured until then.", style="yellow")
 

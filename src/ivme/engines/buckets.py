@@ -29,7 +29,8 @@ def choose_buckets(
     # padded[i, j]: the texts of lengths i to j in one bucket; never for i > j.
     padded = (texts_up_to[None, 1:] - texts_up_to[:-1, None]) * distinct[None, :].astype(float)
     padded[np.tril_indices(size, -1)] = np.inf
-    least, came_from = padded[0], []
+    least = padded[0]
+    came_from: list[np.ndarray] = []
     while least[-1] > allowed and len(came_from) + 1 < min(max_buckets, size):
         before = np.concatenate([[np.inf], least[:-1]])[:, None] + padded
         came_from.append(before.argmin(axis=0))

@@ -45,7 +45,7 @@ def fit_cost(seconds: Mapping[tuple[int, int], float]) -> BatchCost:
     Relative errors are made small, so that short batches count as much as long ones.
     """
     import numpy as np
-    from scipy.optimize import nnls  # type: ignore[import-untyped] # it ships no annotations
+    from scipy.optimize import nnls
 
     points = np.array(list(seconds), dtype=float)
     taken = np.array(list(seconds.values()))

@@ -130,7 +130,7 @@ def compressed(network: Any, precision: str | None) -> Any:
     """
     if precision not in ("int8", "int4"):
         return network
-    import nncf  # type: ignore[import-untyped]
+    import nncf
 
     mode = nncf.CompressWeightsMode
     if precision == "int8":

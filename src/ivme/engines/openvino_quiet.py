@@ -26,7 +26,7 @@ def quiet_openvino() -> Iterator[None]:
 @contextmanager
 def _telemetry_declined() -> Iterator[None]:
     try:
-        from openvino_telemetry.utils.opt_in_checker import (  # type: ignore[import-untyped]
+        from openvino_telemetry.utils.opt_in_checker import (
             ConsentCheckResult,
             OptInChecker,
         )
@@ -43,7 +43,7 @@ def _telemetry_declined() -> Iterator[None]:
 
 @contextmanager
 def _nncf_silent() -> Iterator[None]:
-    from nncf.common.logging.track_progress import track  # type: ignore[import-untyped]
+    from nncf.common.logging.track_progress import track
 
     logger = logging.getLogger("nncf")
     level = logger.level

@@ -50,7 +50,7 @@ def compile_engine_forms(code: object) -> list[object]:
 @pytest.mark.parametrize("engine", ["compile", "torchao"])
 @pytest.mark.parametrize("kind", ["causal", "seq2seq"])
 def test_models_that_generate_are_refused(models: Models, engine: str, kind: str) -> None:
-    with pytest.raises(RefusedError, match=rf"compiles encoders; the cache of a {kind} .*=packed"):
+    with pytest.raises(RefusedError, match=rf"encoders; the cache of a {kind} .*=prepacked"):
         get_engine(engine).prepare(models[kind], EngineOptions())
 
 

@@ -17,7 +17,7 @@ from ivme.models.synthetic import put_mask_in
 TOLERANCES = {"float32": 1e-5, "float16": 5e-3, "autocast": 2e-2, "bfloat16": 3e-2, "int8": 6e-2}
 KINDS = ("classifier", "masked", "causal", "seq2seq", "embedding")
 EAGER = [("transformers", name) for name in ("float32", "bfloat16", "float16", "autocast")]
-PACKED = [("packed", name) for name in ("float32", "bfloat16", "int8")]
+PACKED = [("prepacked", name) for name in ("float32", "bfloat16", "int8")]
 
 Models = dict[str, LoadedModel]
 

@@ -91,7 +91,7 @@ def refuse_compiling(engine: str, model: "LoadedModel") -> str | None:
         return (
             f"engine={engine} compiles encoders; the cache of a {model.kind} model grows with each "
             "text, and torch.compile compiles anew for each length or reads out of bounds; use "
-            "engine=packed"
+            "engine=prepacked"
         )
     if model.device == "cpu" and find_compiler() is None:
         trap = missing_compiler()[0]

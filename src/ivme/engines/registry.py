@@ -11,7 +11,7 @@ from ivme.errors import UnknownEngineError
 ENGINES = {  # name -> module and class
     "transformers": "ivme.engines.transformers_engine:TransformersEngine",
     "pipeline": "ivme.engines.pipeline_engine:PipelineEngine",
-    "packed": "ivme.engines.packed_engine:PackedEngine",
+    "prepacked": "ivme.engines.prepacked_engine:PrepackedEngine",
     "compile": "ivme.engines.compile_engine:CompileEngine",
     "torchao": "ivme.engines.torchao_engine:TorchaoEngine",
     "bitsandbytes": "ivme.engines.bitsandbytes_engine:BitsAndBytesEngine",

@@ -257,7 +257,7 @@ def missing_torchao_path(is_registered: bool) -> tuple[Trap, ...]:
             found="torchao's int8 patterns for x86 are not registered with torch.compile",
             cost="each int8 layer runs as several unfused operations",
             action=f"Install torchao 0.18, whose {TORCHAO_PATTERNS} engine=torchao imports before "
-            "compiling, or use engine=packed:int8",
+            "compiling, or use engine=prepacked:int8",
         ),
     )
 

@@ -147,7 +147,7 @@ def _slow_fp32_in_torch(inventory: Inventory, ceilings: Ceilings) -> Advice | No
             f"are slow here: {best.library} ({best.how}) is {_times(ratio)} "
             "as fast."
         ),
-        action="Run fp32 models by engine packed, compile, onnxruntime or openvino.",
+        action="Run fp32 models by engine prepacked, compile, onnxruntime or openvino.",
     )
 
 

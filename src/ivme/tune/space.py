@@ -24,15 +24,19 @@ BASELINE = ("transformers", "float32")  # what everything is held against
 # The likeliest first, from docs/measurements; others follow in the order of the registry.
 LIKELY = (
     ("openvino", "int8-static"),
+    ("openvino", "int8"),
+    ("prepacked", "int8"),  # among the fastest of those that need no export
+    ("openvino", "int4"),
     ("onnxruntime", "int8"),
     ("openvino", "bfloat16"),
+    ("prepacked", "bfloat16"),
+    ("transformers", "bfloat16"),
     ("torchao", "int8"),
+    ("openvino", "float32"),
+    ("prepacked", "float32"),
     ("compile", "autocast"),
     ("compile", "bfloat16"),
-    ("openvino", "int8"),
     ("onnxruntime", "int8-static"),
-    ("transformers", "bfloat16"),
-    ("openvino", "float32"),
     ("transformers", "autocast"),
     ("onnxruntime", "float32"),
     ("compile", "float32"),
@@ -43,6 +47,7 @@ EXTRAS = {"bitsandbytes": "gpu", "triton": "gpu", "h2o": "h2o", "ray": "ray"}
 
 MOST_TOGETHER = 64  # texts in a batch whose size follows from what batches cost
 
+_COMPILING = ("compile", "torchao")
 _COMPILE_S = 30.0  # of a small network; every bucket of shapes once
 _START_S = 1.0
 _EXPORT_BYTES_PER_S = 30e6  # of float32 weights, written, read and quantized
@@ -125,7 +130,7 @@ def preparing_s(engine: Engine, model: "LoadedModel") -> float:
     """Return about how long the engine takes to make the model ready, before it was ever seen."""
     if isinstance(engine, ArtefactEngine):
         return _START_S + model.parameters * 4 / _EXPORT_BYTES_PER_S
-    return _COMPILE_S if engine.name == "compile" else _START_S
+    return _COMPILE_S if engine.name in _COMPILING else _START_S
 
 
 def baseline_variant(threads: int) -> Variant:

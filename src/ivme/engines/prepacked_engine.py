@@ -20,10 +20,10 @@ INT8_NOTE = (
 )
 
 
-class PackedEngine:
+class PrepackedEngine:
     """The model called by hand, its linear layers run by oneDNN or FBGEMM from packed weights."""
 
-    name = "packed"
+    name = "prepacked"
     summary = "PyTorch with linear layers packed for oneDNN, or int8 ones for FBGEMM; CPU"
     precisions: tuple[str, ...] = ("float32", "bfloat16", "int8")
 
@@ -32,7 +32,7 @@ class PackedEngine:
         import torch
 
         if model.device != "cpu":
-            return f"engine=packed packs weights for processors, not for {model.device}"
+            return f"engine=prepacked packs weights for processors, not for {model.device}"
         if not torch.backends.mkldnn.is_available():
             return f"torch {torch.__version__} is built without oneDNN; use engine=transformers"
         return answers.reason_for_no_answer(model)
@@ -64,7 +64,7 @@ def _no_int8(precision: str) -> str | None:
     """Return why there is no int8 here, or None."""
     import torch
 
-    from ivme.engines.packed_layers import INT8_LIBRARY
+    from ivme.engines.prepacked_layers import INT8_LIBRARY
 
     supported = torch.backends.quantized.supported_engines
     if precision != "int8":
@@ -81,7 +81,7 @@ def _no_int8(precision: str) -> str | None:
 
 def _packed(model: "LoadedModel", precision: str) -> "LoadedModel":
     """Return a copy of the model with packed layers, all else shared or converted."""
-    from ivme.engines.packed_layers import packed_layers
+    from ivme.engines.prepacked_layers import packed_layers
 
     source = converted(model, "float32" if precision == "int8" else precision)
     with memory_errors_named(model, "while its weights were packed"):

@@ -3,19 +3,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ivme.engines import packed_engine
-from ivme.engines.packed_layers import PackedInt8Linear, PackedLinear, packed_layers
+from ivme.engines.prepacked_layers import PackedInt8Linear, PackedLinear, packed_layers
 from ivme.engines.protocol import EngineOptions
 from ivme.engines.registry import get_engine
+from ivme.engines.transformers_engine import TransformersSession
 from ivme.errors import RefusedError
 from ivme.models.loading import LoadedModel, load_model
 
 Models = dict[str, LoadedModel]
 
 
-def prepare(model: LoadedModel, precision: str | None = None) -> packed_engine.TransformersSession:
+def prepare(model: LoadedModel, precision: str | None = None) -> TransformersSession:
     options = EngineOptions(precision=precision, new_tokens=3)
-    return get_engine("packed").prepare(model, options)
+    return get_engine("prepacked").prepare(model, options)
 
 
 @pytest.mark.parametrize("make", [PackedLinear, PackedInt8Linear])
@@ -90,7 +90,11 @@ def test_a_model_without_linear_layers_is_refused() -> None:
     ("change", "precision", "message"),
     [
         ({"device": "cuda:0"}, None, "packs weights for processors, not for cuda:0"),
-        ({"dtype": "float16"}, None, "engine=packed does not compute in 'float16'; expected one"),
+        (
+            {"dtype": "float16"},
+            None,
+            "prepacked does not compute in 'float16'; expected one",
+        ),
         ({}, "int4", "does not compute in 'int4'; expected one of float32, bfloat16, int8"),
     ],
 )
@@ -104,7 +108,7 @@ def test_what_it_cannot_run_is_refused(
 def test_a_torch_without_the_int8_library_is_refused(
     models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ivme.engines import packed_layers as layers
+    from ivme.engines import prepacked_layers as layers
 
     monkeypatch.setattr(layers, "INT8_LIBRARY", "no-such-library")
     with pytest.raises(RefusedError, match=r"not by no-such-library; use engine=openvino:int8"):

@@ -75,7 +75,12 @@ def main() -> int:
     _print(samples)
     if arguments.output:
         record = {"machine": platform.processor(), "python": platform.python_version()}
-        arguments.output.write_text(json.dumps({**record, "samples_s": samples}, indent=1) + "\n")
+        plain = {
+            name: [[round(wall, 9), round(cpu, 9)] for wall, cpu in both]
+            for name, both in samples.items()
+        }
+        content = {**record, "wall_and_processor_s": plain}
+        arguments.output.write_text(json.dumps(content) + "\n", encoding="utf-8")
     return 0
 
 

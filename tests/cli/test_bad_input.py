@@ -47,7 +47,7 @@ CASES = {  # arguments -> what the message must hold
     f"bench {TINY} --texts reviews.csv": ("no column 'text'", "'id', 'review'"),
     f"bench {TINY} --column review": ("--column and --limit belong to --texts",),
     f"bench {TINY} --device cuda:99": ("device='cuda:99'", "cpu"),
-    f"bench {TINY} --engine nonsense": ("engine='nonsense'", "pipeline, transformers"),
+    f"bench {TINY} --engine nonsense": ("engine='nonsense'", "pipeline, prepacked"),
     f"bench {TINY} --versus transformers": ("compares transformers with itself",),
     f"bench {TINY} --dtype float32,float8": ("dtype='float8'", "float32, bfloat16, float16"),
     f"bench {TINY} --batch-size 1,x": ("--batch-size 1,x", "as in 1,8,32"),

@@ -27,6 +27,8 @@ class BitsAndBytesEngine:
 
     def refusal(self, model: "LoadedModel") -> str | None:
         """Return why this engine cannot run the model, or None if it can."""
+        if reason := answers.reason_for_no_answer(model):
+            return reason
         if not model.device.startswith("cuda"):
             return f"engine=bitsandbytes runs on CUDA devices, and the model is on {model.device}"
         missing = [name for name in NEEDED if find_spec(name) is None]
@@ -35,7 +37,7 @@ class BitsAndBytesEngine:
                 f"engine=bitsandbytes needs {' and '.join(missing)}, of the extra gpu: "
                 "pip install 'ivme[gpu]'"
             )
-        return answers.reason_for_no_answer(model)
+        return None
 
     def prepare(
         self, model: "LoadedModel", options: EngineOptions, clock: Clock | None = None

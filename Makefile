@@ -42,7 +42,7 @@ bench: setup ## measure the project's own targets, side by side (writes out/benc
 fmt: setup ## format Python and C++
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
-	$(BIN)/clang-format -i csrc/*.cpp csrc/*.hpp
+	$(BIN)/clang-format -i $(shell find csrc -name "*.cpp" -o -name "*.h")
 
 clean: ## remove what was built, .venv included
 	rm -rf $(VENV) build dist out

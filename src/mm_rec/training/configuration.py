@@ -55,6 +55,10 @@ class TrainingConfig:
         None, "truncated backpropagation: read so many tokens at a time, in constant memory"
     )
 
+    optimizer: str | None = setting(
+        None, "muon: matrices by orthogonal momentum, AdamW for the rest; adamw: all by AdamW; as "
+        "suits the preset", "adamw", "muon",
+    )  # fmt: skip
     learning_rate: float | None = setting(None, "peak learning rate; as suits the preset")
     lr_schedule: str = setting(
         "cosine", "shape of the learning rate after warm-up",
@@ -114,6 +118,11 @@ class TrainingConfig:
         _check(self, "a number from 0 up", lambda value: 0 <= value < math.inf, _NOT_NEGATIVE)
         _check(self, "a number in [0, 1)", lambda value: 0 <= value < 1, _PARTS)
         _check(self, "a number in (0, 1)", lambda value: 0 < value < 1, _SHARES)
+        if self.optimizer == "muon" and self.parallel == "fsdp":
+            raise ConfigError(
+                "--optimizer muon: expected whole matrices, and --parallel fsdp spreads them; use "
+                "--optimizer adamw, or --parallel ddp."
+            )
         if self.schedule_by == "time" and self.max_minutes is None:
             raise ConfigError("--schedule_by time: expected --max_minutes with it.")
 
@@ -149,9 +158,11 @@ DEFAULT_WARMUP_STEPS = 50
 SUITABLE: dict[str, dict[str, Any]] = {
     "mm-rec-1m-char": {
         "tokenizer": "characters", "batch_size": 12, "seq_len": 256, "learning_rate": 5e-3,
+        "optimizer": "muon",
     },
     "mm-rec-2m-char": {
         "tokenizer": "characters", "batch_size": 12, "seq_len": 256, "learning_rate": 4e-3,
+        "optimizer": "muon",
     },
     "mm-rec-2m": {"tokenizer": "bpe", "batch_size": 16, "seq_len": 256, "learning_rate": 3e-3},
     "mm-rec-10m": {"tokenizer": "bpe", "batch_size": 16, "seq_len": 256, "learning_rate": 2e-3},
@@ -166,6 +177,7 @@ def resolve(config: TrainingConfig) -> TrainingConfig:
     max_steps = config.max_steps if is_timed else config.max_steps or DEFAULT_STEPS
     most_warmup = DEFAULT_WARMUP_STEPS if max_steps is None else max_steps // 10
     filled = {
+        "optimizer": "adamw",
         **SUITABLE[config.model_name],
         "vocab_size": PRESETS[config.model_name]["vocab_size"],
         "checkpoint_dir": folder,
@@ -174,5 +186,7 @@ def resolve(config: TrainingConfig) -> TrainingConfig:
         "schedule_by": "time" if is_timed else "steps",
         "warmup_steps": min(DEFAULT_WARMUP_STEPS, most_warmup),
     }
+    if config.parallel == "fsdp":
+        filled["optimizer"] = "adamw"  # Muon takes whole matrices
     gaps = {name: value for name, value in filled.items() if getattr(config, name) is None}
     return config.changed(**gaps)

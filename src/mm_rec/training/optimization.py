@@ -1,4 +1,4 @@
-"""Optimization: AdamW, the learning rate of each step, clipping, and what resumes them."""
+"""Optimization: AdamW or Muon, the learning rate of each step, clipping, and what resumes them."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from torch import nn
 
 from mm_rec.core.adaptive_learning import AdaptiveLearningRateScheduler
 from mm_rec.core.cpu_amp import CPUAutocast, CPUScaler
+from mm_rec.core.muon import Muon
 from mm_rec.training.configuration import TrainingConfig
 from mm_rec.training.distributed import Place, spread, whole
 from mm_rec.training.gradients import GradientGuard
@@ -38,12 +39,15 @@ class Optimization:
         assert config.learning_rate is not None, "resolve the configuration first"
         self._names = dict(model.named_parameters())
         self._config = config
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(model, config.weight_decay),
-            lr=config.learning_rate,
-            betas=(config.adam_beta1, config.adam_beta2),
-            fused=True,
-        )
+        groups = parameter_groups(model, config.weight_decay)
+        betas = (config.adam_beta1, config.adam_beta2)
+        self.optimizer: torch.optim.Optimizer
+        if config.optimizer == "muon":
+            self.optimizer = Muon(model, groups, config.learning_rate, betas)
+        else:
+            self.optimizer = torch.optim.AdamW(
+                groups, lr=config.learning_rate, betas=betas, fused=True
+            )
         self._share = _schedule_of(config)
         self.adaptive = _adaptive_of(self.optimizer, config) if config.use_adaptive_lr else None
         # A process that holds a part of the gradients would find its own infinities alone, and the
@@ -87,6 +91,7 @@ class Optimization:
             if parameter in self.optimizer.state
         }
         return {
+            "optimizer": self._config.optimizer,
             "moments": states,
             "guard": self.guard.state_dict(),
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
@@ -94,9 +99,10 @@ class Optimization:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint; what was off then starts anew."""
+        """Go on from a checkpoint; what was off then, or another optimizer's, starts anew."""
+        is_own = state["optimizer"] == self._config.optimizer
         for name, moments in state["moments"].items():
-            if name in self._names:
+            if is_own and name in self._names:
                 parameter = self._names[name]
                 self.optimizer.state[parameter] = {
                     key: spread(value, parameter) if value.ndim else value.to(parameter.device)

@@ -22,6 +22,9 @@ class TimedSession:
         self.cost, self.limit, self.time_s = cost, limit, 0.0
         self.shapes: list[tuple[int, int]] = []
 
+    def rest(self) -> None:
+        """Nothing spins here."""
+
     def now(self) -> float:
         return self.time_s
 

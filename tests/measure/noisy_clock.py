@@ -43,6 +43,9 @@ class NoisyClock:
         self._wander = self._random.gauss(0, self._noise.wander)
         self._regime = 0.0
 
+    def rest(self) -> None:
+        """Nothing spins here."""
+
     def now(self) -> float:
         return self._now_s
 

@@ -17,6 +17,9 @@ class ScriptedClock:
         self.now_s = 100.0
         self.reads = 0
 
+    def rest(self) -> None:
+        """Nothing spins here."""
+
     def now(self) -> float:
         self.reads += 1
         return self.now_s

@@ -26,6 +26,9 @@ class StillClock(Clock):
     def __init__(self) -> None:
         self.now_s = 0.0
 
+    def rest(self) -> None:
+        """Nothing spins here."""
+
     def now(self) -> float:
         return self.now_s
 

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+REST_S = 0.003  # OpenMP's threads spin for up to two milliseconds after a parallel region
+
 
 class Clock(Protocol):
     """A source of time in seconds."""
@@ -18,6 +20,10 @@ class Clock(Protocol):
 
     def time(self, run: Callable[[], object]) -> float:
         """Return the seconds that one call of `run` took."""
+        ...
+
+    def rest(self) -> None:
+        """Wait until the threads of what ran last no longer spin on a core that the next needs."""
         ...
 
 
@@ -33,3 +39,7 @@ class SystemClock:
         start = time.perf_counter()
         run()
         return time.perf_counter() - start
+
+    def rest(self) -> None:
+        """Sleep for REST_S."""
+        time.sleep(REST_S)

@@ -205,7 +205,8 @@ class _Run:
 
 
 def _visit(run: Callable[[], object], calls: int, clock: Clock) -> float:
-    """Return the seconds of one call, timed over so many."""
+    """Return the seconds of one call, timed over so many, once the one before has died down."""
+    clock.rest()
     start_s = clock.now()
     for _ in range(calls):
         run()

@@ -90,6 +90,25 @@ def test_generated_texts_must_be_exactly_alike():
     assert not quality.is_accepted
 
 
+def test_causal_models_are_judged_by_their_perplexity():
+    source = np.random.default_rng(0)
+    likely = source.normal(-3.0, 0.5, size=1000)
+
+    def answers(rise):
+        return [Prediction(text="x", log_likelihood=float(one)) for one in likely - rise]
+
+    reference = answers(0.0)
+    judge = gate(kind="causal", reference=reference)
+    quality = judge.judge(answers(source.normal(0.01, 0.05, size=1000)))
+    assert quality.metric == "perplexity"
+    assert quality.reference == pytest.approx(np.exp(-likely.mean()))
+    assert quality.value / quality.reference - 1 == pytest.approx(quality.loss)
+    assert quality.loss < quality.loss_bound < quality.loss + 0.005
+    assert not quality.is_accepted
+    assert judge.judge(answers(source.normal(0.0, 0.01, size=1000))).is_accepted
+    assert quality.details["exact_match"] == 1.0
+
+
 def test_what_is_hopeless_is_seen_before_all_texts_are_answered():
     bad = [other(one) if at % 10 == 0 else one for at, one in enumerate(REFERENCE)]
     assert gate().is_hopeless(bad[:64])

@@ -1,4 +1,4 @@
-"""Greedy decoding over arrays: the next token of each text, exactly as many as were asked for."""
+"""Choosing tokens over arrays: greedily, exactly as many as asked for, or as a text has them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,3 +35,30 @@ class Greedy:
             return np.full((len(logits), 1), self.forced_first_id, dtype=np.int64)
         logits[:, list(self.end_ids)] = -np.inf
         return logits.argmax(axis=1, keepdims=True).astype(np.int64, copy=False)
+
+
+@dataclass(kw_only=True)
+class Forced:
+    """Chooses the tokens that a text has, and adds up how likely each was."""
+
+    targets: "np.ndarray"  # [N] token ids
+    log_likelihood: float = 0.0  # of all so far, in nats
+    _position: int = 0
+
+    def choose(self, logits: "np.ndarray", *, is_first: bool) -> "np.ndarray":
+        """Return the text's next token [1, 1], int64; logits: [1, vocabulary]."""
+        import numpy as np
+
+        row = logits[0].astype(np.float64)
+        row -= row.max()
+        target = self.targets[self._position]
+        self.log_likelihood += float(row[target] - np.log(np.exp(row).sum()))
+        self._position += 1
+        return np.full((1, 1), target, dtype=np.int64)
+
+
+def split_targets(tokens: "np.ndarray", new_tokens: int) -> "tuple[np.ndarray, np.ndarray]":
+    """Return the prompt [1, T - N] and the N targets of one text's tokens [1, T]."""
+    count = min(new_tokens, tokens.shape[1] - 1)
+    cut = tokens.shape[1] - count
+    return tokens[:, :cut], tokens[0, cut:]

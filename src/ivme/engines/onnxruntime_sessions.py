@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ivme.engines import answers
 from ivme.engines.encoding import count_tokens, encode_arrays, token_limits
-from ivme.engines.greedy import Greedy
+from ivme.engines.greedy import Forced, Greedy, split_targets
 from ivme.engines.onnxruntime_calls import memory_errors_named, open_session
 from ivme.engines.protocol import EngineOptions, Prediction, StageSeconds
 from ivme.measure.clock import SystemClock
@@ -92,21 +92,27 @@ class GeneratingSession(OnnxRuntimeSession):
     """What both generating kinds do: one step a token, states kept inside ONNX Runtime."""
 
     def _generate(
-        self, tokens: "np.ndarray", fixed: dict[str, Any], mask_grows: bool
+        self,
+        tokens: "np.ndarray",
+        fixed: dict[str, Any],
+        *,
+        mask_grows: bool,
+        rules: Greedy | Forced,
+        count: int,
     ) -> "np.ndarray":
-        """Return the new tokens [B, N] after `tokens` [B, T], each the likeliest.
+        """Return `count` new tokens [B, N] after `tokens` [B, T], as the rules choose them.
 
         fixed: what every step reads; mask_grows: whether attention_mask gains a column a token.
         """
         import numpy as np
 
-        graph, rules = self.graphs["step.onnx"], Greedy.of(self.description["generation"])
+        graph = self.graphs["step.onnx"]
         ports = [port.name for port in graph.get_inputs()]
         outputs = [port.name for port in graph.get_outputs()]
         past = [name.replace("present", "past") for name in outputs[1:]]
         feeds = {**fixed, **self._empty_states(past, len(tokens))}
         chosen: list[np.ndarray] = []
-        for number in range(self.options.new_tokens):
+        for number in range(count):
             feeds[ports[0]] = _value(tokens)
             logits, *states = graph.run_with_ort_values(outputs, feeds)
             feeds.update(zip(past, states, strict=True))
@@ -133,8 +139,30 @@ class CausalSession(GeneratingSession):
     files = ("step.onnx",)
 
     def _compute(self, arrays: "Mapping[str, np.ndarray]") -> "np.ndarray":
-        fixed = {"attention_mask": _value(arrays["attention_mask"])}
-        return self._generate(arrays["input_ids"], fixed, mask_grows=True)
+        rules = Greedy.of(self.description["generation"])
+        return self._continue(arrays, arrays["input_ids"], rules, self.options.new_tokens)
+
+    def score(self, text: str) -> float:
+        """Return the mean log-likelihood of the text's last tokens, as ScoringSession says."""
+        arrays = encode_arrays(self.model, [text], self.limits)
+        prompt, targets = split_targets(arrays["input_ids"], self.options.new_tokens)
+        if not len(targets):
+            return 0.0
+        rules = Forced(targets=targets)
+        with memory_errors_named(self.model, 1):
+            self._continue(arrays, prompt, rules, len(targets))
+        return rules.log_likelihood / len(targets)
+
+    def _continue(
+        self,
+        arrays: "Mapping[str, np.ndarray]",
+        prompt: "np.ndarray",
+        rules: Greedy | Forced,
+        count: int,
+    ) -> "np.ndarray":
+        mask = arrays["attention_mask"][:, : prompt.shape[1]]
+        fixed = {"attention_mask": _value(mask)}
+        return self._generate(prompt, fixed, mask_grows=True, rules=rules, count=count)
 
 
 class Seq2seqSession(GeneratingSession):
@@ -152,7 +180,8 @@ class Seq2seqSession(GeneratingSession):
         fixed = {"attention_mask": _value(arrays["attention_mask"]), **states}
         start = self.description["generation"]["decoder_start_token_id"]
         first = np.full((len(arrays["input_ids"]), 1), start, dtype=np.int64)
-        return self._generate(first, fixed, mask_grows=False)
+        rules, count = Greedy.of(self.description["generation"]), self.options.new_tokens
+        return self._generate(first, fixed, mask_grows=False, rules=rules, count=count)
 
 
 def _value(array: "np.ndarray") -> Any:

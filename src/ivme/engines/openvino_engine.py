@@ -91,9 +91,11 @@ class OpenVinoEngine:
         self._check_precision(model, options)
         content = _read_build(folder, options)
         if model.kind in GENERATING:
-            from ivme.engines.openvino_generating import OpenVinoGeneratingSession
+            from ivme.engines import openvino_generating as generating
 
-            return OpenVinoGeneratingSession(folder, model, options, content)
+            if model.kind == "causal":
+                return generating.OpenVinoCausalSession(folder, model, options, content)
+            return generating.OpenVinoGeneratingSession(folder, model, options, content)
         from ivme.engines.openvino_encoder import OpenVinoEncoderSession
 
         return OpenVinoEncoderSession(folder, model, options, content)

@@ -47,6 +47,7 @@ class Prediction:
     label: str | None = None  # classifier: most probable label
     probabilities: "np.ndarray | None" = None  # classifier: [labels], float32, sums to 1
     vector: "np.ndarray | None" = None  # embedding: [dimensions], float32
+    log_likelihood: float | None = None  # causal, if scored: nats a token, see ScoringSession
     text: str | None = None  # masked: the filled word; causal and seq2seq: the generated text
 
 
@@ -75,6 +76,19 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Free what the session holds; the loaded model stays the caller's."""
+        ...
+
+
+@runtime_checkable
+class ScoringSession(Session, Protocol):
+    """A session on a causal model that can say how likely a text is."""
+
+    def score(self, text: str) -> float:
+        """Return the mean log-likelihood, in nats, of the text's last `new_tokens` tokens.
+
+        Each given all before it. Of a shorter text all but the first token count; 0 for a single
+        one, which nothing is said about.
+        """
         ...
 
 

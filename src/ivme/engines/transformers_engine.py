@@ -93,6 +93,25 @@ class TransformersSession:
             stages.decode_s.append(self.clock.now() - computed)
         return predictions
 
+    def score(self, text: str) -> float:
+        """Return the mean log-likelihood of the text's last tokens, as ScoringSession says."""
+        import torch
+
+        use_threads(self.options.threads)
+        batch = encode(self.model, [text], self.limits)
+        count = min(self.options.new_tokens, batch["input_ids"].shape[1] - 1)
+        if not count:
+            return 0.0
+        inputs = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
+        with (
+            memory_errors_named(self.model, "with a single text"),
+            torch.inference_mode(),
+            self._precision_context(),
+        ):
+            logits = self.model.model(**inputs).logits[0, -count - 1 : -1].double()
+        targets = inputs["input_ids"][0, -count:].unsqueeze(1)
+        return float(logits.log_softmax(dim=-1).gather(1, targets).mean())
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the tokens that each text has after truncation, padding not counted."""
         return count_tokens(self.model, texts, self.limits)

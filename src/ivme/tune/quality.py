@@ -6,12 +6,14 @@ is depends on what there is to judge by:
   labels              drop of accuracy, or of macro F1
   classifier, masks   share of texts with another answer
   embeddings          1 - rank agreement: how each text orders all others by similarity
-  generated text      share of texts that are not generated exactly alike
+  causal models       rise of the perplexity, as a share, of each text's own last tokens
+  generated text      share of texts that are not generated exactly alike, without it
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from ivme.engines.protocol import Prediction
@@ -30,7 +32,7 @@ _BOOTSTRAP_RESAMPLES = 2000
 class Quality:
     """What a variant loses, of at most 1, and the bound that the gate looks at."""
 
-    metric: str  # "accuracy", "macro F1", "agreement", "rank agreement", "exact match"
+    metric: str  # accuracy, macro F1, agreement, rank agreement, perplexity, exact match
     texts: int
     loss: float
     loss_bound: float  # 95%, one-sided
@@ -80,6 +82,8 @@ class Gate:
             findings = self._with_labels(predictions, self.reference[:count], self.labels[:count])
         elif self.kind == "embedding":
             findings = _rank_findings(self.reference[:count], predictions)
+        elif all(one.log_likelihood is not None for one in (*self.reference, *predictions)):
+            findings = self._perplexity(predictions, self.reference[:count])
         else:
             findings = self._agreement(predictions, self.reference[:count])
         details = {**findings.details, **_probability_changes(self.reference, predictions)}
@@ -115,6 +119,13 @@ class Gate:
         is_generated = self.kind in ("causal", "seq2seq")
         return _share_findings("exact match" if is_generated else "agreement", differing, len(ours))
 
+    def _perplexity(self, ours: Sequence[Prediction], theirs: Sequence[Prediction]) -> "_Findings":
+        """Return the rise of the perplexity: of the mean over texts, as texts were drawn."""
+        same = sum(one.text == other.text for one, other in zip(ours, theirs, strict=True))
+        before, after = ([one.log_likelihood or 0.0 for one in some] for some in (theirs, ours))
+        rises = [was - now for was, now in zip(before, after, strict=True)]
+        return _perplexity_findings(before, rises, {"exact_match": same / len(ours)})
+
     def _with_labels(
         self, ours: Sequence[Prediction], theirs: Sequence[Prediction], labels: Sequence[str]
     ) -> "_Findings":
@@ -146,7 +157,7 @@ def check_budget(budget: float) -> None:
 
 def least_texts(kind: str, budget: float, *, has_labels: bool) -> int | None:
     """Return how many texts it takes to pass when nothing at all is lost; None: no number does."""
-    if kind == "embedding":
+    if kind in ("embedding", "causal"):
         return 2
     bound = _drop_scale(0, 0, 1) if has_labels else _share_scale(0, 1)
     return texts_needed(bound, budget, 1)
@@ -200,6 +211,23 @@ def _accuracy_findings(
         value=sum(now) / texts,
         bound=_drop_scale(lost, won, texts),
         details={**details, "lost_texts": lost, "won_texts": won},
+    )
+
+
+def _perplexity_findings(
+    log_likelihoods: Sequence[float], rises: Sequence[float], details: Mapping[str, float]
+) -> _Findings:
+    """Return the loss exp(mean rise of nats a token) - 1, and its bound from that of the mean."""
+    count, center, bound = len(rises), mean(rises), mean_bound(rises)
+    reference = math.exp(-mean(log_likelihoods))
+    return _Findings(
+        metric="perplexity",
+        loss=math.expm1(center),
+        reference=reference,
+        value=reference * math.exp(center),
+        # The distance from mean to bound shrinks with the square root of the texts.
+        bound=lambda texts: math.expm1(center + (bound - center) * math.sqrt(count / texts)),
+        details=details,
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ivme.engines.batch_costs import BatchCost
 from ivme.engines.batching import Batching, predict_all
 from ivme.engines.cost_fitting import measure_cost
-from ivme.engines.protocol import Prediction
+from ivme.engines.protocol import Prediction, ScoringSession, Session
 from ivme.engines.traps import session_remarks
 from ivme.errors import OutOfMemoryError, UsageError
 from ivme.measure.clock import Clock
@@ -269,7 +269,7 @@ class Steps:
         session, texts = self.sessions.get(variant), self.material.judged[:count]
         answers: list[Prediction] = []
         for at in range(0, count, JUDGED_AT_A_TIME):
-            answers += predict_all(session, texts[at : at + JUDGED_AT_A_TIME], variant.batching)
+            answers += self._answers(session, texts[at : at + JUDGED_AT_A_TIME], variant.batching)
             if gate.is_hopeless(answers):
                 break
         return gate.judge(answers).as_facts()
@@ -294,8 +294,20 @@ class Steps:
         if len(self._reference) < count:
             session = self.sessions.get(self.baseline)
             texts = self.material.judged[:count]
-            self._reference = predict_all(session, texts, _REFERENCE_BATCHING)
+            self._reference = self._answers(session, texts, _REFERENCE_BATCHING)
         return self._reference[:count]
+
+    def _answers(
+        self, session: Session, texts: Sequence[str], batching: Batching
+    ) -> list[Prediction]:
+        """Return the predictions; of causal models with how likely each text's own end is."""
+        answers = predict_all(session, texts, batching)
+        if self.model.kind != "causal" or not isinstance(session, ScoringSession):
+            return answers
+        return [
+            replace(answer, log_likelihood=session.score(text))
+            for answer, text in zip(answers, texts, strict=True)
+        ]
 
     def _race(
         self, variants: Sequence[Variant], rounds: int, texts: Sequence[str], hopeless: float

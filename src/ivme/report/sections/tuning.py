@@ -253,7 +253,9 @@ def _quality_words(facts: Mapping[str, Any]) -> str:
     quality = _quality(facts)
     if "loss_bound" not in quality:
         return "the reference itself"
-    value, bound = format_percent(quality["value"]), _loss_text(quality)
+    is_share = quality["metric"] != "perplexity"
+    value = format_percent(quality["value"]) if is_share else f"{quality['value']:,.2f}"
+    bound = _loss_text(quality)
     texts = f"{quality['texts']} texts"
     if not quality["is_judged"]:
         return f"{quality['metric']} {value} on {texts} (random weights, not judged)"

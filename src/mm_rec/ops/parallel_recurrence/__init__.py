@@ -15,11 +15,11 @@ from mm_rec.ops.checks import (
     check_sequences,
     check_state,
     check_tensor,
-    state_dtype,
 )
 from mm_rec.ops.direct import directly, with_gradient
 from mm_rec.ops.dispatch import choose_implementation, load
 from mm_rec.ops.gated_recurrence import INPUT_SCALES
+from mm_rec.ops.gated_recurrence.autograd import fake_state, gradients_by, save
 
 
 def parallel_recurrence(
@@ -104,7 +104,7 @@ def _(
     input_scale: str,
     implementation: str,
 ) -> tuple[Tensor, Tensor]:
-    return z.new_empty(context_logit.shape), _fake_state(z)
+    return z.new_empty(context_logit.shape), fake_state(z)
 
 
 def _compute_backward(
@@ -147,30 +147,8 @@ def _(
     first, second, third, fourth = (
         value.new_empty(value.shape) for value in (gamma_logit, context_logit, gates, z)
     )
-    return first, second, third, fourth, _fake_state(z)
-
-
-def _fake_state(z: Tensor) -> Tensor:
-    return z.new_empty((z.shape[0], z.shape[2]), dtype=state_dtype(z))
+    return first, second, third, fourth, fake_state(z)
 
 
 _run_backward = directly(_backward, _compute_backward)
-
-
-def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    *tensors, ctx.input_scale, ctx.implementation = inputs
-    ctx.save_for_backward(*tensors, output[0])
-    ctx.set_materialize_grads(False)
-
-
-def _gradients(ctx, h_gradient, h_last_gradient):  # type: ignore[no-untyped-def]
-    *inputs, h0, is_padding, h = ctx.saved_tensors
-    if h_gradient is None:
-        h_gradient = torch.zeros_like(h)
-    *gradients, h0_gradient = _run_backward(
-        h_gradient, h_last_gradient, *inputs, h0, is_padding, h, ctx.input_scale, ctx.implementation
-    )
-    return *gradients, None if h0 is None else h0_gradient, None, None, None
-
-
-_run = with_gradient(_forward, _compute, _save, _gradients)
+_run = with_gradient(_forward, _compute, save, gradients_by(_run_backward))

@@ -1,5 +1,6 @@
 """Exported models that run in ONNX Runtime: texts in, predictions out, without PyTorch."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 SLOW_IN_INT8 = ("SkipLayerNormFusion",)
 
 
-class OnnxRuntimeSession:
+class OnnxRuntimeSession(ABC):
     """What the sessions of all kinds share. Several threads may call one at the same time."""
 
     files: tuple[str, ...] = ("model.onnx",)
@@ -73,8 +74,9 @@ class OnnxRuntimeSession:
         """Free the graphs and their memory."""
         self.graphs.clear()
 
+    @abstractmethod
     def _compute(self, arrays: "Mapping[str, np.ndarray]") -> "np.ndarray":
-        raise NotImplementedError
+        """Return what the answers are read from: logits, vectors or token ids."""
 
 
 class EncoderSession(OnnxRuntimeSession):

@@ -190,7 +190,7 @@ def _short_term_loop() -> Replacement:
 
     def run(*inputs: Tensor, input_scale: str) -> tuple[Tensor, Tensor]:
         if input_scale != "convex":
-            raise NotImplementedError(f"input_scale={input_scale!r}; the loop computes 'convex'.")
+            raise ValueError(f"input_scale={input_scale!r}; the loop computes 'convex' alone")
         *packed, h0, _ = inputs  # no padding here
         gamma, context, input_gate, mdi_input, z, mdi_state = unpack(tuple(packed))
         return loop(gamma, context, input_gate, mdi_input + mdi_state, z, h0)

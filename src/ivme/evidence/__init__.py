@@ -1,0 +1,1 @@
+"""The claims ledger: what the source documents claim, and what was measured."""

@@ -138,11 +138,18 @@ def read_plan(folder: str | os.PathLike[str]) -> Plan:
     return plan_from_file(Path(folder) / PLAN_FILE)
 
 
-def load_plan(folder: str | os.PathLike[str], *, verify: bool = True) -> "Predictor":
+def load_plan(
+    folder: str | os.PathLike[str],
+    *,
+    verify: bool = True,
+    threads: int | None = None,
+    max_length: int | None = None,
+) -> "Predictor":
     """Return the plan's model, ready to run: call it with a text or with a list of texts.
 
     verify: compare the checksum of every file, which takes about a second a gigabyte; without it
-    sizes are compared, and checksums of small files.
+    sizes are compared, and checksums of small files. threads: of all its streams together, in
+    place of the plan's. max_length: tokens to cut texts to, where the plan allows more.
 
     Raises:
         PlanError: no plan, damaged, a value that is not allowed, or an engine not installed.
@@ -150,7 +157,7 @@ def load_plan(folder: str | os.PathLike[str], *, verify: bool = True) -> "Predic
     """
     from ivme.tune.predictor import open_plan
 
-    return open_plan(Path(folder), verify=verify)
+    return open_plan(Path(folder), verify=verify, threads=threads, max_length=max_length)
 
 
 def _describe(

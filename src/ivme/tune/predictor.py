@@ -90,9 +90,11 @@ class Predictor:
         self.close()
 
 
-def open_plan(folder: Path, *, verify: bool) -> Predictor:
+def open_plan(
+    folder: Path, *, verify: bool, threads: int | None = None, max_length: int | None = None
+) -> Predictor:
     """Return the predictor of a plan's folder; see ivme.tune.plan.load_plan."""
-    plan = read_plan(folder)
+    plan = _within(read_plan(folder), threads, max_length)
     notes = [*check_files(folder, verify=verify), *notes_on_place(plan)]
     try:
         sessions, model = _open_sessions(folder, plan)
@@ -110,6 +112,20 @@ def open_plan(folder: Path, *, verify: bool) -> Predictor:
         for session in sessions.sessions:
             warm_up(session, plan.variant.batching, word)
     return Predictor(plan, sessions, model.labels, notes)
+
+
+def _within(plan: Plan, threads: int | None, max_length: int | None) -> Plan:
+    """Return the plan on so many threads, its streams together, and for texts so long."""
+    if threads is not None:
+        variant = plan.variant
+        streams = variant.batching.streams if variant.batching.streams <= threads else 1
+        batching = replace(variant.batching, streams=streams)
+        plan = replace(
+            plan, variant=replace(variant, threads=threads // streams, batching=batching)
+        )
+    if max_length is not None:
+        plan = replace(plan, max_length=min(max_length, plan.max_length or max_length))
+    return plan
 
 
 EXTRAS = {"bitsandbytes": "'ivme[gpu]'"}  # engine -> the extra that brings what it needs

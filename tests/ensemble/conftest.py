@@ -25,3 +25,12 @@ def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings=TabularSettings(sizes=MemberSettings(forest_trees=10, boosting_trees=10)),
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_ensemble(trained_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an ensemble of BERT, DRF, GBM and GLM; tests that change it copy it first."""
+    from small_ensembles import write_small_ensemble
+
+    folder = tmp_path_factory.mktemp("ensemble")
+    return write_small_ensemble(folder / "model", trained_folder, folder).path

@@ -92,7 +92,7 @@ class TransformerMember:
         notes: Sequence[str] = (),
     ) -> None:
         check_labels(name, predictor.labels, labels)
-        self.names = (name,)
+        self.names: tuple[str, ...] = (name,)
         self.labels = tuple(labels)
         self.threshold = threshold
         self.predictor = predictor

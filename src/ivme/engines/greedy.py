@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ivme.engines.streaming import hear
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -32,9 +34,12 @@ class Greedy:
         import numpy as np
 
         if is_first and self.forced_first_id is not None:
-            return np.full((len(logits), 1), self.forced_first_id, dtype=np.int64)
-        logits[:, list(self.end_ids)] = -np.inf
-        return logits.argmax(axis=1, keepdims=True).astype(np.int64, copy=False)
+            chosen = np.full((len(logits), 1), self.forced_first_id, dtype=np.int64)
+        else:
+            logits[:, list(self.end_ids)] = -np.inf
+            chosen = logits.argmax(axis=1, keepdims=True).astype(np.int64, copy=False)
+        hear(chosen)
+        return chosen
 
 
 @dataclass(kw_only=True)

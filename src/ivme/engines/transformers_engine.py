@@ -8,6 +8,7 @@ from ivme.engines import answers
 from ivme.engines.encoding import count_tokens, encode, token_limits
 from ivme.engines.network_copies import converted
 from ivme.engines.protocol import EngineOptions, Prediction, StageSeconds
+from ivme.engines.streaming import TokenStreamer, is_heard
 from ivme.engines.torch_calls import memory_errors_named, refuse_precision, use_threads
 from ivme.engines.traps import precision_traps
 from ivme.errors import RefusedError
@@ -140,7 +141,12 @@ class TransformersSession:
         network = self.model.model
         if self.model.kind in ("causal", "seq2seq"):
             new = self.options.new_tokens
-            output = network.generate(**inputs, min_new_tokens=new, max_new_tokens=new)
+            output = network.generate(
+                **inputs,
+                min_new_tokens=new,
+                max_new_tokens=new,
+                streamer=TokenStreamer() if is_heard() else None,
+            )
             return output[:, -new:]
         if self.model.kind == "masked":
             rows, columns = answers.mask_positions(self.model, inputs["input_ids"].cpu().numpy())

@@ -14,6 +14,13 @@ from ivme.report.sections.comparisons import (
     comparison_findings,
     comparison_section,
 )
+from ivme.report.sections.ensemble import (
+    ensemble_figures,
+    ensemble_findings,
+    ensemble_section,
+    ensemble_title,
+    judged,
+)
 from ivme.report.sections.machine import advice_section, ceiling_figures, ceiling_section
 from ivme.report.sections.provenance import (
     failure_section,
@@ -27,18 +34,21 @@ from ivme.report.sections.spread import spread_section, stage_section
 from ivme.report.sections.tuning import tuned, tuning_findings, tuning_section
 
 FINDINGS: tuple[Callable[[Record], list[Block]], ...] = (
+    ensemble_findings,
     tuning_findings,
     comparison_findings,
     speed_findings,
     note_findings,
 )
 KEY_FIGURES: tuple[Callable[[Record], list[KeyFigure]], ...] = (
+    ensemble_figures,
     comparison_figures,
     speed_figures,
     ceiling_figures,
 )
 SECTIONS: tuple[Callable[[Record], Section | None], ...] = (
     advice_section,
+    ensemble_section,
     tuning_section,
     comparison_section,
     architecture_section,
@@ -76,6 +86,8 @@ def build_part(record: Record) -> Part:
 
 def title_of(record: Record) -> str:
     """Return what was measured, in a few words."""
+    if judged(record):
+        return ensemble_title(record)
     models = [one.configuration.get("model") for one in record.measurements]
     names = [str(name) for name in dict.fromkeys(models) if name]
     if len(names) > 1 and len(", ".join(names)) > _LONGEST_TITLE:

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+from ivme.report.charts.curves import value_at
 from ivme.report.charts.specifications import (
     BarChart,
     Chart,
+    CurveChart,
     ForestChart,
     LineChart,
     ScatterChart,
@@ -23,6 +25,17 @@ def alternative(chart: Chart) -> str:
 
 def _tell_bars(chart: BarChart) -> str:
     return "; ".join(f"{bar.label}: {bar.text}" for bar in chart.bars)
+
+
+def _tell_curves(chart: CurveChart) -> str:
+    """Tell what each curve reaches at the guides; all points where there are no guides."""
+    told = []
+    for series in chart.series:
+        pairs = [(guide, value_at(series.points, guide)) for guide in chart.guides]
+        pairs = pairs or [(point.x, point.y) for point in series.points]
+        values = ", ".join(f"{format_number(y)} at {format_number(x)}" for x, y in pairs)
+        told.append(f"{series.name} ({values})".strip())
+    return f"{chart.y_label} by {chart.x_label}: {'; '.join(told)}"
 
 
 def _tell_forest(chart: ForestChart) -> str:
@@ -52,6 +65,7 @@ def _tell_strips(chart: StripChart) -> str:
 
 _TOLD_BY: dict[type, Callable[[Any], str]] = {
     BarChart: _tell_bars,
+    CurveChart: _tell_curves,
     ForestChart: _tell_forest,
     LineChart: _tell_lines,
     ScatterChart: _tell_scatter,

@@ -6,12 +6,14 @@ from typing import Any
 
 from ivme.report.charts.alternatives import alternative
 from ivme.report.charts.canvas import Canvas
+from ivme.report.charts.curves import draw_curves
 from ivme.report.charts.lines import draw_lines, draw_sequence
 from ivme.report.charts.rows import draw_bars, draw_forest, draw_strips
 from ivme.report.charts.scatter import draw_scatter
 from ivme.report.charts.specifications import (
     BarChart,
     Chart,
+    CurveChart,
     ForestChart,
     LineChart,
     ScatterChart,
@@ -21,6 +23,7 @@ from ivme.report.charts.specifications import (
 
 _DRAWN_BY: dict[type, Callable[[Any], tuple[Canvas, float]]] = {
     BarChart: draw_bars,
+    CurveChart: draw_curves,
     ForestChart: draw_forest,
     LineChart: draw_lines,
     ScatterChart: draw_scatter,

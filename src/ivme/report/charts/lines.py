@@ -16,7 +16,7 @@ SERIES_COLORS = 6
 def draw_lines(chart: LineChart) -> tuple[Canvas, float]:
     """Return the canvas of a line chart, and its height."""
     canvas = Canvas()
-    top = _draw_legend(canvas, chart.series) + 26
+    top = draw_legend(canvas, chart.series) + 26
     points = [point for series in chart.series for point in series.points]
     y_scale = spread_scale(_extremes(points), top + _PLOT_HEIGHT, top)
     x_scale = _setting_scale([point.x for point in points])
@@ -62,7 +62,7 @@ def _setting_scale(settings: list[float]) -> Scale:
     return Scale(low=low, high=high, start=start, end=end, is_logarithmic=low > 0)
 
 
-def _draw_legend(canvas: Canvas, series: tuple[Series, ...]) -> float:
+def draw_legend(canvas: Canvas, series: tuple[Series, ...]) -> float:
     """Draw the names of the series in wrapping rows; return where they end."""
     if len(series) == 1 and not series[0].name:
         return 0.0

@@ -36,6 +36,26 @@ class LineChart:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CurveChart:
+    """One figure against another, both in fixed ranges, as of a ROC curve.
+
+    series: points in order of x, with marks where they have intervals. has_diagonal: draw x = y.
+    guides: values of x to mark.
+    """
+
+    title: str
+    description: str
+    x_label: str
+    y_label: str
+    x_range: Interval
+    y_range: Interval
+    series: tuple[Series, ...]
+    is_x_logarithmic: bool = False
+    has_diagonal: bool = False
+    guides: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bar:
     """One bar: a value from zero, its interval, and the text beside it."""
 
@@ -147,4 +167,6 @@ class ScatterChart:
     limit: float | None = None
 
 
-Chart: TypeAlias = LineChart | BarChart | ForestChart | StripChart | SequenceChart | ScatterChart
+Chart: TypeAlias = (
+    LineChart | CurveChart | BarChart | ForestChart | StripChart | SequenceChart | ScatterChart
+)

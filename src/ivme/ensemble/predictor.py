@@ -1,0 +1,403 @@
+"""The predictor: an ensemble's folder, ready to be asked what a text is, from any thread."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from ivme.ensemble.answers import Answer, Choice, LabelSet
+from ivme.ensemble.ensemble_folder import TABULAR, EnsembleFolder
+from ivme.ensemble.fallback import CarefulGroup, GroupOpener
+from ivme.ensemble.result_cache import CacheStats, ResultCache
+from ivme.ensemble.running import (
+    FEATURES,
+    Failure,
+    PlacedGroup,
+    Placement,
+    Scores,
+    place,
+    run_groups,
+)
+from ivme.ensemble.tabular import checked_text
+from ivme.ensemble.voting import check_voting, decide
+from ivme.ensemble.words import count_words
+from ivme.errors import IvmeError, UsageError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+CACHE_SIZE = 10_000  # answers, of about a kilobyte each
+ASYNC_CALLS = 8  # awaited calls that are under way at a time; more wait in a queue
+TOTAL = "total"
+
+
+class Predictor:
+    """An ensemble that says of a text which label it has. Safe to share by threads.
+
+    Made by `load`, which reads manifests alone; members are opened by `initialize`, or at the
+    first use. A member that fails drops out: it is named in `members_down`, and `total_models`
+    counts the others.
+
+    Attributes: labels, label_names, member_names, least_words, content_hash, as EnsembleFolder has
+    them; placement, how many transformers run at a time and on how many threads each.
+    """
+
+    def __init__(
+        self,
+        folder: EnsembleFolder,
+        groups: Sequence[PlacedGroup],
+        placement: Placement,
+        *,
+        voting: str,
+        cache_size: int,
+        progress: Callable[[str], None],
+    ) -> None:
+        self.labels = folder.labels
+        self.label_names = dict(folder.label_names)
+        self.member_names = folder.member_names
+        self.least_words = folder.least_words
+        self.content_hash = folder.content_hash
+        self.placement = placement
+        self.voting = voting
+        self._stacking = folder.stacking
+        self._label_set = LabelSet(labels=folder.labels, names=self.label_names)
+        self._groups = tuple(groups)
+        self._cache: ResultCache[Answer] = ResultCache(cache_size, folder.content_hash)
+        self._say = progress
+        self._opening = threading.Lock()
+        self._is_open = self._is_closed = False
+        self._down: dict[str, str] = {}
+        self._callers = ThreadPoolExecutor(ASYNC_CALLS, "ivme-ensemble-call")
+
+    @staticmethod
+    def load(
+        folder: str | Path,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        at_a_time: int | None = None,
+        voting: str = "majority",
+        cache_size: int = CACHE_SIZE,
+        progress: Callable[[str], None] | None = None,
+        allow_shorter: bool = False,
+        open_group: GroupOpener | None = None,
+    ) -> "Predictor":
+        """Return the predictor of a folder that `ivme ensemble train` wrote, members unopened.
+
+        device: "auto" takes a GPU where there is one; "cpu", "cuda", ... threads: in all; None:
+        one a core that this process may use. at_a_time: transformers that run side by side and
+        share the threads; None: all. voting: "majority", or "stacking" where it was trained.
+        cache_size: answers to keep; 0: none. progress: called with lines as "Loading BERT...".
+        allow_shorter: where memory runs out, texts may be cut to 256 tokens. open_group: opens
+        members in the place of EnsembleFolder.open_group, for members in other processes.
+
+        Raises:
+            UsageError: no such folder, a foreign manifest, a pickle, or a value not allowed.
+        """
+        read = EnsembleFolder.read(folder, verify=False)
+        check_voting(voting, has_stacking=read.stacking is not None)
+        say = progress or _say_nothing
+        transformers = sum(group.kind != TABULAR for group in read.groups)
+        placement = place(transformers, _threads(threads), at_a_time)
+        workers = [
+            ThreadPoolExecutor(1, f"ivme-ensemble-{number}")
+            for number in range(placement.at_a_time)
+        ]
+        groups = []
+        for entry in read.groups:
+            is_tabular = entry.kind == TABULAR
+            careful = CarefulGroup(
+                entry.name,
+                open_group or read.open_group,
+                allow_shorter=allow_shorter and not is_tabular,
+                threads=1 if is_tabular else placement.threads,
+                device=device,
+                progress=say,
+            )
+            worker = None if is_tabular else workers[len(groups) % len(workers)]
+            groups.append(PlacedGroup(group=careful, members=entry.members, worker=worker))
+        return Predictor(
+            read, groups, placement, voting=voting, cache_size=cache_size, progress=say
+        )
+
+    def initialize(self) -> None:
+        """Open the members, unless they are open; threads that come meanwhile wait.
+
+        Raises:
+            UsageError: a damaged file, labels that differ, a device that is not there.
+            IvmeError: no member could be opened; it says why, for each.
+        """
+        if self._is_open:
+            return
+        with self._opening:
+            if self._is_closed:
+                raise UsageError("the predictor was closed before this call; load it again")
+            if not self._is_open:
+                self._open_groups()
+                self._is_open = True
+
+    def predict(self, text: str) -> dict[str, Any]:
+        """Return what the ensemble says: the part "ensemble" of `predict_all`."""
+        answer, _, _ = self._answer(text)
+        return answer.ensemble_dict(self._label_set)
+
+    def predict_all(self, text: str, *, details: bool = False) -> dict[str, Any]:
+        """Return what each member says of a text, and what the ensemble says.
+
+        {"individual_results": {"BERT": {"prediction", "confidence", "label"}, ...}, "ensemble":
+        {"prediction", "label", "confidence", "vote_count", "total_models"}}. prediction: the label
+        as in the data, a number where all are. confidence: of a member, its probability of that
+        label; of the ensemble, the share of votes, or with stacking the calibrated probability.
+        details: also "details": calibrated probability of each label, milliseconds by member,
+        whether the text is too short to judge, notes, and which members are down.
+
+        Raises:
+            UsageError: not a text.
+            IvmeError: no member answered; it says why, for each.
+        """
+        answer, cached, seconds = self._answer(text)
+        return self._as_dict(answer, cached, seconds, details=details)
+
+    def predict_batch(self, texts: Sequence[str], *, details: bool = False) -> list[dict[str, Any]]:
+        """Return what `predict_all` returns, for each text in order.
+
+        Texts of like length run together, and equal ones once. Times in the details are each
+        text's share of the batch.
+        """
+        if isinstance(texts, str):
+            raise UsageError("one text where several were expected; give a list")
+        start = time.perf_counter()
+        encoded = [_encode(text) for text in texts]
+        keys = [self._cache.key(one) for _, one in encoded]
+        known = {key: self._cache.get(key) for key in dict.fromkeys(keys)}
+        missing = {
+            key: text for key, (text, _) in zip(keys, encoded, strict=True) if known[key] is None
+        }
+        fresh = self._compute(missing)
+        share = (time.perf_counter() - start) / max(1, len(texts))
+        return [
+            self._as_dict(fresh.get(key) or known[key], key not in fresh, share, details=details)
+            for key in keys
+        ]
+
+    def predict_stream(self, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield each member's name and result as it answers; last "ensemble" and its result.
+
+        A member that fails is left out; `members_down` names it.
+        """
+        text, encoded = _encode(text)
+        key = self._cache.key(encoded)
+        answer = self._cache.get(key)
+        if answer is not None:
+            for name, choice in answer.members.items():
+                yield name, choice.to_dict(self._label_set)
+        else:
+            self.initialize()
+            start = time.perf_counter()
+            outcomes = []
+            for outcome in run_groups(self._groups, [text], self._say):
+                outcomes.append(outcome)
+                if isinstance(outcome, Scores):
+                    yield outcome.name, _choice(outcome, 0).to_dict(self._label_set)
+            [answer] = self._conclude([key], [text], outcomes, time.perf_counter() - start)
+        yield "ensemble", answer.ensemble_dict(self._label_set)
+
+    async def apredict_all(self, text: str, *, details: bool = False) -> dict[str, Any]:
+        """Return what `predict_all` returns, without holding up the event loop."""
+        return await self._in_thread(lambda: self.predict_all(text, details=details))
+
+    async def apredict_batch(
+        self, texts: Sequence[str], *, details: bool = False
+    ) -> list[dict[str, Any]]:
+        """Return what `predict_batch` returns, without holding up the event loop."""
+        return await self._in_thread(lambda: self.predict_batch(texts, details=details))
+
+    @property
+    def cache_stats(self) -> CacheStats:
+        """Hits, misses, size and hit rate of the cache of answers."""
+        return self._cache.stats
+
+    @property
+    def members_down(self) -> dict[str, str]:
+        """The members that could not be opened, or failed on the last texts, and why."""
+        return dict(self._down)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the members say of themselves: devices, precisions, what was decided."""
+        return tuple(note for placed in self._groups for note in placed.group.notes)
+
+    def close(self) -> None:
+        """Free the members; a second call does nothing."""
+        with self._opening:
+            self._is_closed, self._is_open = True, False
+        self._callers.shutdown()
+        for placed in self._groups:
+            if placed.worker is not None:
+                placed.worker.shutdown()
+            placed.group.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: "TracebackType | None",
+    ) -> None:
+        self.close()
+
+    def _open_groups(self) -> None:
+        openings = [placed.open() for placed in self._groups]
+        failures = [opening.exception() for opening in openings]
+        down = {name: why for placed in self._groups for name, why in placed.down.items()}
+        refusal = next((failure for failure in failures if failure is not None), None)
+        if refusal is not None or len(down) == len(self.member_names):
+            for placed in self._groups:
+                placed.group.close()
+                placed.down = {}
+            raise refusal or _nobody(down)
+        self._down = down
+        for name, why in down.items():
+            self._say(f"{name} is left out: {why}")
+
+    def _answer(self, text: str) -> tuple[Answer, bool, float]:
+        """Return the answer, whether it was in the cache, and the seconds it took."""
+        start = time.perf_counter()
+        text, encoded = _encode(text)
+        key = self._cache.key(encoded)
+        answer = self._cache.get(key)
+        is_cached = answer is not None
+        if answer is None:
+            answer = self._compute({key: text})[key]
+        return answer, is_cached, time.perf_counter() - start
+
+    def _compute(self, texts: Mapping[bytes, str]) -> dict[bytes, Answer]:
+        """Return the answer on each text, by its key."""
+        if not texts:
+            return {}
+        self.initialize()
+        start = time.perf_counter()
+        outcomes = list(run_groups(self._groups, list(texts.values()), self._say))
+        seconds = time.perf_counter() - start
+        answers = self._conclude(list(texts), list(texts.values()), outcomes, seconds)
+        return dict(zip(texts, answers, strict=True))
+
+    def _conclude(
+        self,
+        keys: Sequence[bytes],
+        texts: Sequence[str],
+        outcomes: Sequence[Outcome],
+        seconds: float,
+    ) -> list[Answer]:
+        """Return the answers that the outcomes make, and keep them if no member failed by chance.
+
+        Raises:
+            IvmeError: no member answered.
+        """
+        down = {one.name: one.reason for one in outcomes if isinstance(one, Failure)}
+        self._down = down
+        by_name = {one.name: one for one in outcomes if isinstance(one, Scores)}
+        if not by_name:
+            raise _nobody(down)
+        scores = {name: by_name[name] for name in self.member_names if name in by_name}
+        verdicts = decide(
+            {name: one.table for name, one in scores.items()},
+            {name: one.chosen for name, one in scores.items()},
+            voting=self.voting,
+            stacking=self._stacking,
+        )
+        timings = _timings(scores.values(), seconds, len(texts))
+        notes = self._notes_on(scores.values(), len(texts))
+        answers = [
+            Answer(
+                members={name: _choice(one, at) for name, one in scores.items()},
+                ensemble=Choice(
+                    number=int(verdicts.chosen[at]), confidence=float(verdicts.confidence[at])
+                ),
+                vote_count=int(verdicts.votes[at]),
+                probability=tuple(verdicts.probability[at].tolist()),
+                too_short=count_words(text) < self.least_words,
+                timings_ms=timings,
+                notes=notes,
+                members_down=down,
+            )
+            for at, text in enumerate(texts)
+        ]
+        if down.keys() <= {name for placed in self._groups for name in placed.down}:
+            for key, answer in zip(keys, answers, strict=True):
+                self._cache.put(key, answer)
+        return answers
+
+    def _notes_on(self, scores: "Sequence[Scores] | Any", texts: int) -> tuple[str, ...]:
+        notes = list(dict.fromkeys(note for one in scores for note in one.notes))
+        if self._stacking is None:
+            notes.append("the probability is the mean of the members: no calibration was trained")
+        if texts > 1:
+            notes.append(f"times are shares of a batch of {texts} texts")
+        return tuple(notes)
+
+    def _as_dict(
+        self, answer: Answer, cached: bool, seconds: float, *, details: bool
+    ) -> dict[str, Any]:
+        content = answer.to_dict(self._label_set)
+        if details:
+            if cached:
+                answer = replace(answer, timings_ms={TOTAL: 1e3 * seconds})
+            content["details"] = answer.details(
+                self._label_set, least_words=self.least_words, cached=cached
+            )
+        return content
+
+    async def _in_thread(self, call: Callable[[], Any]) -> Any:
+        if self._is_closed:
+            raise UsageError("the predictor was closed before this call; load it again")
+        return await asyncio.get_running_loop().run_in_executor(self._callers, call)
+
+
+def _encode(text: object) -> tuple[str, bytes]:
+    """Return the text, lone surrogates replaced by U+FFFD, and its bytes in UTF-8."""
+    text = checked_text(text)
+    try:
+        return text, text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return text, text.encode()
+
+
+def _threads(asked: int | None) -> int:
+    if asked is not None:
+        return asked
+    from ivme.hardware.inventory import read_inventory
+    from ivme.hardware.threads import default_threads
+
+    return default_threads(read_inventory())
+
+
+def _choice(scores: Scores, at: int) -> Choice:
+    number = int(scores.chosen[at])
+    return Choice(number=number, confidence=float(scores.table[at, number]))
+
+
+def _timings(scores: "Sequence[Scores] | Any", seconds: float, texts: int) -> dict[str, float]:
+    """Return milliseconds a text, by member; "features": of the tabular members."""
+    per_text = 1e3 / texts
+    found = {one.name: per_text * one.seconds for one in scores}
+    shared = sum(one.shared_seconds for one in scores)
+    if shared:
+        found[FEATURES] = per_text * shared
+    return {**found, TOTAL: per_text * seconds}
+
+
+def _nobody(down: Mapping[str, str]) -> IvmeError:
+    reasons = "; ".join(f"{name}: {why}" for name, why in down.items())
+    return IvmeError(f"no member of the ensemble answered. {reasons}")
+
+
+def _say_nothing(line: str) -> None:
+    """Take a progress line and drop it."""

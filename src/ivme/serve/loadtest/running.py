@@ -1,0 +1,109 @@
+"""Running a load test: one request to see that the route answers, then the load."""
+
+import asyncio
+import resource
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from ivme.errors import UsageError
+from ivme.serve.loadtest.configuration import LoadConfig
+from ivme.serve.loadtest.generator import Generator, Progress, Run
+from ivme.serve.loadtest.pool import ConnectionPool, Exchange
+from ivme.serve.loadtest.precise_loop import precise_loop
+from ivme.serve.loadtest.request_bytes import RequestBytes
+from ivme.serve.loadtest.target import Target, find_target
+
+SPARE_FILES = 64  # of this process, beside connections
+_REFUSALS = {
+    "401": "the server wants a key: give it by --api-key or IVME_API_KEY",
+    "403": "the server does not accept this key: give another by --api-key or IVME_API_KEY",
+    "404": "the server has no such route: name one by --path",
+    "405": "the route takes no POST: name another by --path",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadResult:
+    """A finished or interrupted load test."""
+
+    config: LoadConfig
+    target: Target
+    texts: int
+    first_s: float  # the one request before the load
+    run: Run
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether it ran to its end."""
+        return self.run.stopped_at_s is None
+
+
+def run_load(
+    config: LoadConfig,
+    texts: Sequence[str],
+    *,
+    tell: Callable[[Progress], None] = lambda progress: None,
+) -> LoadResult:
+    """Load a server as configured, and return what became of every request.
+
+    texts: sent as {"text": ...} in an order that the seed settles, again and again. Ctrl-C ends
+    the run early; what was measured until then is returned.
+
+    Raises:
+        UsageError: no server answers there, or the route, the key or the method is wrong.
+    """
+    if not texts:
+        raise UsageError("there are no texts to send; give one or more")
+    target = find_target(config.url, allow_remote=config.allow_remote)
+    settled = replace(config, max_connections=_allowed_connections(config.max_connections))
+    with asyncio.Runner(loop_factory=precise_loop) as runner:
+        return runner.run(_run(settled, target, texts, tell))
+
+
+async def _run(
+    config: LoadConfig,
+    target: Target,
+    texts: Sequence[str],
+    tell: Callable[[Progress], None],
+) -> LoadResult:
+    requests = RequestBytes(config, target, texts)
+    first_s = await _first_answer(config, target, requests(0))
+    run = await Generator(config, target, requests, tell).run()
+    return LoadResult(config=config, target=target, texts=requests.texts, first_s=first_s, run=run)
+
+
+async def _first_answer(config: LoadConfig, target: Target, request: bytes) -> float:
+    """Return how long one request took, in seconds.
+
+    Raises:
+        UsageError: there is no answer, or one that says that the request is wrong for all texts.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[tuple[float, str]] = loop.create_future()
+
+    def finished(exchange: Exchange, now: float, outcome: str, body: bytes) -> None:
+        answer.set_result((now, outcome))
+
+    pool = ConnectionPool(target, finished, most=1, timeout_s=config.timeout_s)
+    start = loop.time()
+    try:
+        pool.submit(0, request, start)
+        now, outcome = await answer
+    finally:
+        pool.close()
+    if not outcome.isdecimal():
+        raise UsageError(
+            f"no server answers at {target.name} ({outcome}); start one with `ivme serve`, or "
+            "check host and port"
+        )
+    if outcome in _REFUSALS:
+        raise UsageError(
+            f"POST {config.path} at {target.name} is answered by {outcome}: {_REFUSALS[outcome]}"
+        )
+    return now - start
+
+
+def _allowed_connections(wanted: int) -> int:
+    """Return how many connections this process may open, at most those wanted."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft - SPARE_FILES))

@@ -21,6 +21,7 @@ from ivme.report.sections.ensemble import (
     ensemble_title,
     judged,
 )
+from ivme.report.sections.load import load_figures, load_findings, load_section, loaded
 from ivme.report.sections.machine import advice_section, ceiling_figures, ceiling_section
 from ivme.report.sections.provenance import (
     failure_section,
@@ -35,6 +36,7 @@ from ivme.report.sections.tuning import tuned, tuning_findings, tuning_section
 
 FINDINGS: tuple[Callable[[Record], list[Block]], ...] = (
     ensemble_findings,
+    load_findings,
     tuning_findings,
     comparison_findings,
     speed_findings,
@@ -42,6 +44,7 @@ FINDINGS: tuple[Callable[[Record], list[Block]], ...] = (
 )
 KEY_FIGURES: tuple[Callable[[Record], list[KeyFigure]], ...] = (
     ensemble_figures,
+    load_figures,
     comparison_figures,
     speed_figures,
     ceiling_figures,
@@ -49,6 +52,7 @@ KEY_FIGURES: tuple[Callable[[Record], list[KeyFigure]], ...] = (
 SECTIONS: tuple[Callable[[Record], Section | None], ...] = (
     advice_section,
     ensemble_section,
+    load_section,
     tuning_section,
     comparison_section,
     architecture_section,
@@ -98,6 +102,8 @@ def title_of(record: Record) -> str:
         return f"The fastest way to run {names[0]}"
     if names:
         return f"How fast {names[0]} runs"
+    if loaded(record):
+        return "What the server does under load"
     if record.machine.get("ceilings"):
         return "What this machine can do"
     return f"ivme {record.kind}"

@@ -1,0 +1,190 @@
+"""Load: what a load test found, as findings, tables and charts.
+
+Reads what `ivme loadtest` leaves beside a measurement, under the name "load".
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ivme.measure.records import Measurement, Record
+from ivme.report.document import Block, KeyFigure, Note, Paragraph, Plots, Section, Table
+from ivme.report.formatting import (
+    SECONDS,
+    choose_unit,
+    format_in,
+    format_interval,
+    format_number,
+    format_percent,
+    format_seconds,
+)
+from ivme.report.sections.load_charts import load_charts
+from ivme.report.sections.tables import build_table, number_column, text_column
+
+_HOW_TO_READ = (
+    "Latency counts from the moment when a request was due, not from when it could be sent. "
+    "Bars through markers: 95% intervals."
+)
+
+
+def loaded(record: Record) -> list[tuple[Measurement, Mapping[str, Any]]]:
+    """Return the loads of a load test with their summaries; nothing in other records."""
+    return [
+        (one, one.facts["load"])
+        for one in record.measurements
+        if isinstance(one.facts.get("load"), Mapping)
+    ]
+
+
+def load_findings(record: Record) -> list[Block]:
+    """Return what users got in a sentence, and whether to believe it."""
+    blocks: list[Block] = []
+    for measurement, load in loaded(record):
+        blocks.append(Paragraph(text=load_sentence(measurement.label, load), is_lead=True))
+        if load["invalid"]:
+            text = f"These figures are not the server's: {load['invalid']}."
+            blocks.append(Note(text=text, word="Invalid", is_warning=True))
+    return blocks
+
+
+def load_figures(record: Record) -> list[KeyFigure]:
+    """Return the key figures of a load test."""
+    figures = []
+    for measurement, load in loaded(record):
+        for quantile in load["latency"]["quantiles"]:
+            if quantile["fraction"] in (0.5, 0.99):
+                figures.append(_latency_figure(measurement, quantile))
+        figures.append(
+            KeyFigure(
+                value=f"{format_number(load['goodput_per_s'])}/s",
+                label="goodput",
+                detail=f"of {format_number(load['offered_per_s'])} requests/s offered",
+            )
+        )
+    return figures
+
+
+def load_section(record: Record) -> Section | None:
+    """Return charts and tables of every load."""
+    blocks: list[Block] = []
+    for measurement, load in loaded(record):
+        if charts := load_charts(measurement, load):
+            blocks.append(Plots(caption=_HOW_TO_READ, charts=charts))
+        blocks.extend(load_tables(load))
+    return Section(title="Under load", blocks=tuple(blocks)) if blocks else None
+
+
+def load_sentence(label: str, load: Mapping[str, Any]) -> str:
+    """Return a load in a sentence, as in "...: 100% answered, half of them within 12 ms"."""
+    if not load["requests"]:
+        return f"{label}: stopped before anything was counted."
+    share = format_percent(load["answered"] / load["requests"])
+    words = [f"{label}: {share} of {load['requests']:,} requests answered"]
+    if load["refused"]:
+        words.append(f"{format_percent(load['refused'] / load['requests'])} refused")
+    if failed := sum(load["failed"].values()):
+        words.append(f"{format_percent(failed / load['requests'])} failed")
+    found = {one["fraction"]: one for one in load["latency"]["quantiles"]}
+    if 0.5 in found:
+        words.append(f"half of the answers within {_time_text(found[0.5])}")
+    if 0.99 in found:
+        words.append(f"99% within {_time_text(found[0.99])}")
+    return ", ".join(words) + "."
+
+
+def load_tables(load: Mapping[str, Any]) -> tuple[Table, ...]:
+    """Return the tables of latencies, outcomes and rates."""
+    return tuple(table for table in (_latencies(load), _outcomes(load), _rates(load)) if table.rows)
+
+
+def _latencies(load: Mapping[str, Any]) -> Table:
+    kinds = ("latency", "refusal", "slip")
+    named = {
+        kind: {f"p{100 * one['fraction']:g}": one for one in load[kind]["quantiles"]}
+        for kind in kinds
+    }
+    rows = [name for name in ("p50", "p90", "p99", "p99.9") if any(name in named[k] for k in kinds)]
+    values = [one["value"] for one in named["latency"].values()]
+    unit = choose_unit(values or [load["slip"]["max_s"] or 0.0], SECONDS)
+
+    def cells(kind: str) -> list[str]:
+        found = [named[kind].get(name) for name in rows]
+        texts = [format_in(one and one["value"], unit, one and _interval(one)) for one in found]
+        return [*texts, format_in(load[kind]["max_s"], unit)]
+
+    intervals = [
+        format_interval(
+            _interval(named["latency"][name]) if name in named["latency"] else None,
+            lambda bound, around: format_in(bound, unit, around),
+        )
+        for name in rows
+    ]
+    return build_table(
+        "Latency, from the moment when each request was due",
+        [
+            text_column("Percentile", [*rows, "max"]),
+            number_column(f"Answers, {unit.symbol}", cells("latency")),
+            number_column(f"95% interval, {unit.symbol}", [*intervals, ""]),
+            number_column(f"Refusals, {unit.symbol}", cells("refusal")),
+            number_column(f"Slip of the generator, {unit.symbol}", cells("slip")),
+        ],
+    )
+
+
+def _outcomes(load: Mapping[str, Any]) -> Table:
+    counts = {
+        "answered (2xx)": load["answered"],
+        "refused (429, 503)": load["refused"],
+        **{_failure_name(name): count for name, count in load["failed"].items()},
+        "unfinished": load["unfinished"],
+    }
+    rows = {name: count for name, count in counts.items() if count}
+    return build_table(
+        "Outcomes",
+        [
+            text_column("Outcome", rows),
+            number_column("Requests", (f"{count:,}" for count in rows.values())),
+            number_column(
+                "Share", (format_percent(count / load["requests"]) for count in rows.values())
+            ),
+        ],
+    )
+
+
+def _rates(load: Mapping[str, Any]) -> Table:
+    return Table(
+        caption="Rates",
+        columns=("Offered/s", "Responses/s", "Goodput/s", "Connections", "Generator busy"),
+        rows=(
+            (
+                format_number(load["offered_per_s"]),
+                format_number(load["throughput_per_s"]),
+                format_number(load["goodput_per_s"]),
+                f"{load['connections']:,}",
+                format_percent(load["busy_share"]),
+            ),
+        ),
+        numeric=frozenset(range(5)),
+    )
+
+
+def _latency_figure(measurement: Measurement, quantile: Mapping[str, Any]) -> KeyFigure:
+    interval = _interval(quantile)
+    within = f"; 95% interval {format_interval(interval, format_seconds)}" if interval else ""
+    return KeyFigure(
+        value=format_seconds(quantile["value"], interval),
+        label=f"p{100 * quantile['fraction']:g} of the latency",
+        detail=f"{measurement.label}{within}",
+    )
+
+
+def _time_text(quantile: Mapping[str, Any]) -> str:
+    return format_seconds(quantile["value"], _interval(quantile))
+
+
+def _interval(quantile: Mapping[str, Any]) -> tuple[float, float] | None:
+    interval = quantile["interval"]
+    return (interval[0], interval[1]) if interval else None
+
+
+def _failure_name(outcome: str) -> str:
+    return f"status {outcome}" if outcome.isdecimal() else outcome

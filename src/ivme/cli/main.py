@@ -13,8 +13,10 @@ from ivme.cli.bench import bench
 from ivme.cli.compare import compare
 from ivme.cli.demo import demo
 from ivme.cli.doctor import doctor
+from ivme.cli.loadtest import loadtest
 from ivme.cli.predict import predict
 from ivme.cli.report import report
+from ivme.cli.serve import serve
 from ivme.cli.tune import tune
 from ivme.errors import IvmeError
 
@@ -25,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: a third faster than the decorated one
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (doctor, bench, compare, tune, predict, report, demo):
+for command in (doctor, bench, compare, tune, predict, serve, loadtest, report, demo):
     app.command()(command)
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+TOTAL = "total"  # the time of all, in timings
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSet:

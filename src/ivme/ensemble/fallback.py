@@ -5,8 +5,8 @@ place of a GPU. What no step helps is passed on, and the members drop out.
 """
 
 import threading
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,12 +17,9 @@ from ivme.measure.memory_guard import is_out_of_memory
 SHORTER_TOKENS = 256  # that texts are cut to, in the place of the usual 512
 
 
-class GroupOpener(Protocol):
-    """What opens a group: EnsembleFolder.open_group, or a caller's own."""
-
-    def __call__(self, group_name: str, /, **arguments: Any) -> MemberGroup:
-        """Return the members; `max_length` is given only where texts are cut shorter."""
-        ...
+# What opens a group by its name: EnsembleFolder.open_group, or a caller's own. `max_length` is given
+# only where texts are to be cut shorter.
+GroupOpener = Callable[..., MemberGroup]
 
 
 class CarefulGroup:

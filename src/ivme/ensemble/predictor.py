@@ -9,30 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ivme.ensemble.answers import Answer, Choice, LabelSet
+from ivme.ensemble.answers import TOTAL, Answer, LabelSet
 from ivme.ensemble.ensemble_folder import TABULAR, EnsembleFolder
 from ivme.ensemble.fallback import CarefulGroup, GroupOpener
+from ivme.ensemble.judging import Judge, choice_of, nobody_answered
 from ivme.ensemble.result_cache import CacheStats, ResultCache
-from ivme.ensemble.running import (
-    FEATURES,
-    Failure,
-    PlacedGroup,
-    Placement,
-    Scores,
-    place,
-    run_groups,
-)
+from ivme.ensemble.running import Outcome, PlacedGroup, Placement, Scores, place, run_groups
 from ivme.ensemble.tabular import checked_text
-from ivme.ensemble.voting import check_voting, decide
-from ivme.ensemble.words import count_words
-from ivme.errors import IvmeError, UsageError
+from ivme.ensemble.voting import check_voting
+from ivme.errors import UsageError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 CACHE_SIZE = 10_000  # answers, of about a kilobyte each
 ASYNC_CALLS = 8  # awaited calls that are under way at a time; more wait in a queue
-TOTAL = "total"
 
 
 class Predictor:
@@ -63,7 +54,12 @@ class Predictor:
         self.content_hash = folder.content_hash
         self.placement = placement
         self.voting = voting
-        self._stacking = folder.stacking
+        self._judge = Judge(
+            member_names=folder.member_names,
+            voting=voting,
+            stacking=folder.stacking,
+            least_words=folder.least_words,
+        )
         self._label_set = LabelSet(labels=folder.labels, names=self.label_names)
         self._groups = tuple(groups)
         self._cache: ResultCache[Answer] = ResultCache(cache_size, folder.content_hash)
@@ -107,7 +103,7 @@ class Predictor:
             ThreadPoolExecutor(1, f"ivme-ensemble-{number}")
             for number in range(placement.at_a_time)
         ]
-        groups = []
+        groups: list[PlacedGroup] = []
         for entry in read.groups:
             is_tabular = entry.kind == TABULAR
             careful = CarefulGroup(
@@ -173,16 +169,14 @@ class Predictor:
         start = time.perf_counter()
         encoded = [_encode(text) for text in texts]
         keys = [self._cache.key(one) for _, one in encoded]
-        known = {key: self._cache.get(key) for key in dict.fromkeys(keys)}
-        missing = {
-            key: text for key, (text, _) in zip(keys, encoded, strict=True) if known[key] is None
-        }
-        fresh = self._compute(missing)
+        kept = {key: self._cache.get(key) for key in dict.fromkeys(keys)}
+        known = {key: answer for key, answer in kept.items() if answer is not None}
+        fresh = self._compute(
+            {key: text for key, (text, _) in zip(keys, encoded, strict=True) if key not in known}
+        )
+        answers = known | fresh
         share = (time.perf_counter() - start) / max(1, len(texts))
-        return [
-            self._as_dict(fresh.get(key) or known[key], key not in fresh, share, details=details)
-            for key in keys
-        ]
+        return [self._as_dict(answers[key], key in known, share, details=details) for key in keys]
 
     def predict_stream(self, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield each member's name and result as it answers; last "ensemble" and its result.
@@ -202,7 +196,7 @@ class Predictor:
             for outcome in run_groups(self._groups, [text], self._say):
                 outcomes.append(outcome)
                 if isinstance(outcome, Scores):
-                    yield outcome.name, _choice(outcome, 0).to_dict(self._label_set)
+                    yield outcome.name, choice_of(outcome, 0).to_dict(self._label_set)
             [answer] = self._conclude([key], [text], outcomes, time.perf_counter() - start)
         yield "ensemble", answer.ensemble_dict(self._label_set)
 
@@ -261,7 +255,7 @@ class Predictor:
             for placed in self._groups:
                 placed.group.close()
                 placed.down = {}
-            raise refusal or _nobody(down)
+            raise refusal or nobody_answered(down)
         self._down = down
         for name, why in down.items():
             self._say(f"{name} is left out: {why}")
@@ -295,52 +289,13 @@ class Predictor:
         outcomes: Sequence[Outcome],
         seconds: float,
     ) -> list[Answer]:
-        """Return the answers that the outcomes make, and keep them if no member failed by chance.
-
-        Raises:
-            IvmeError: no member answered.
-        """
-        down = {one.name: one.reason for one in outcomes if isinstance(one, Failure)}
-        self._down = down
-        by_name = {one.name: one for one in outcomes if isinstance(one, Scores)}
-        if not by_name:
-            raise _nobody(down)
-        scores = {name: by_name[name] for name in self.member_names if name in by_name}
-        verdicts = decide(
-            {name: one.table for name, one in scores.items()},
-            {name: one.chosen for name, one in scores.items()},
-            voting=self.voting,
-            stacking=self._stacking,
-        )
-        timings = _timings(scores.values(), seconds, len(texts))
-        notes = self._notes_on(scores.values(), len(texts))
-        answers = [
-            Answer(
-                members={name: _choice(one, at) for name, one in scores.items()},
-                ensemble=Choice(
-                    number=int(verdicts.chosen[at]), confidence=float(verdicts.confidence[at])
-                ),
-                vote_count=int(verdicts.votes[at]),
-                probability=tuple(verdicts.probability[at].tolist()),
-                too_short=count_words(text) < self.least_words,
-                timings_ms=timings,
-                notes=notes,
-                members_down=down,
-            )
-            for at, text in enumerate(texts)
-        ]
+        """Return the answers that the outcomes make; keep them unless a member failed by chance."""
+        answers = self._judge.answers(texts, outcomes, seconds)
+        self._down = down = dict(answers[0].members_down)
         if down.keys() <= {name for placed in self._groups for name in placed.down}:
             for key, answer in zip(keys, answers, strict=True):
                 self._cache.put(key, answer)
         return answers
-
-    def _notes_on(self, scores: "Sequence[Scores] | Any", texts: int) -> tuple[str, ...]:
-        notes = list(dict.fromkeys(note for one in scores for note in one.notes))
-        if self._stacking is None:
-            notes.append("the probability is the mean of the members: no calibration was trained")
-        if texts > 1:
-            notes.append(f"times are shares of a batch of {texts} texts")
-        return tuple(notes)
 
     def _as_dict(
         self, answer: Answer, cached: bool, seconds: float, *, details: bool
@@ -377,26 +332,6 @@ def _threads(asked: int | None) -> int:
     from ivme.hardware.threads import default_threads
 
     return default_threads(read_inventory())
-
-
-def _choice(scores: Scores, at: int) -> Choice:
-    number = int(scores.chosen[at])
-    return Choice(number=number, confidence=float(scores.table[at, number]))
-
-
-def _timings(scores: "Sequence[Scores] | Any", seconds: float, texts: int) -> dict[str, float]:
-    """Return milliseconds a text, by member; "features": of the tabular members."""
-    per_text = 1e3 / texts
-    found = {one.name: per_text * one.seconds for one in scores}
-    shared = sum(one.shared_seconds for one in scores)
-    if shared:
-        found[FEATURES] = per_text * shared
-    return {**found, TOTAL: per_text * seconds}
-
-
-def _nobody(down: Mapping[str, str]) -> IvmeError:
-    reasons = "; ".join(f"{name}: {why}" for name, why in down.items())
-    return IvmeError(f"no member of the ensemble answered. {reasons}")
 
 
 def _say_nothing(line: str) -> None:

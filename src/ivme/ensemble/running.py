@@ -18,8 +18,6 @@ from ivme.ensemble.fallback import CarefulGroup
 from ivme.ensemble.groups import MemberGroup, TabularGroup
 from ivme.errors import UsageError
 
-FEATURES = "features"  # what the tabular members share, in timings
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scores:
@@ -85,7 +83,8 @@ class PlacedGroup:
             return self.worker.submit(self._open)
         done: Future[None] = Future()
         try:
-            done.set_result(self._open())
+            self._open()
+            done.set_result(None)
         except Exception as error:
             done.set_exception(error)
         return done

@@ -1,0 +1,115 @@
+"""Messages between the server and the processes that hold models: JSON and arrays, length first.
+
+A message is an object and named arrays. On the wire: two lengths (of the JSON, and of all arrays),
+the JSON, then the arrays' bytes in order. Nothing in a message can run code.
+"""
+
+import json
+import math
+import select
+import socket
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+LENGTHS = struct.Struct("<IQ")
+TYPES = ("float32", "float64", "int64")
+MAX_BYTES = 2**30  # of one message; more is no message but a mistake
+
+
+class ChannelClosed(Exception):
+    """The other side is gone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """What is sent at once: anything JSON, and arrays of TYPES by name."""
+
+    content: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+class Channel:
+    """One end of a connection that carries messages; for one thread at a time."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+
+    def send(
+        self, content: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None
+    ) -> None:
+        """Send a message.
+
+        Raises:
+            ChannelClosed: nobody reads any more.
+            TimeoutError: nobody read in time.
+        """
+        arrays = arrays or {}
+        shapes = [[name, one.dtype.name, one.shape] for name, one in arrays.items()]
+        head = json.dumps({"content": content, "arrays": shapes}).encode()
+        parts = [np.ascontiguousarray(one).tobytes() for one in arrays.values()]
+        try:
+            lengths = LENGTHS.pack(len(head), sum(map(len, parts)))
+            self._socket.sendall(b"".join((lengths, head, *parts)))
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise ChannelClosed(str(error)) from error
+
+    def receive(self, timeout_s: float | None = None) -> Message:
+        """Return the next message; timeout_s: for each of its pieces.
+
+        Raises:
+            ChannelClosed: the other side is gone.
+            TimeoutError: it said nothing in time.
+        """
+        self._socket.settimeout(timeout_s)
+        try:
+            head_bytes, array_bytes = LENGTHS.unpack(self._read(LENGTHS.size))
+            if head_bytes + array_bytes > MAX_BYTES:
+                raise ChannelClosed(f"a message of {head_bytes + array_bytes} bytes")
+            head = json.loads(bytes(self._read(head_bytes)))
+            return Message(
+                content=head["content"],
+                arrays=_arrays(head["arrays"], self._read(array_bytes)),
+            )
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise ChannelClosed(str(error)) from error
+        finally:
+            self._socket.settimeout(None)
+
+    def is_pending(self) -> bool:
+        """Return whether the other side has sent something that was not read yet."""
+        return bool(select.select([self._socket], [], [], 0)[0])
+
+    def close(self) -> None:
+        """Close this end; the other one hears of it."""
+        self._socket.close()
+
+    def _read(self, size: int) -> memoryview:
+        content = bytearray(size)
+        rest = memoryview(content)
+        while len(rest):
+            count = self._socket.recv_into(rest)
+            if not count:
+                raise ChannelClosed("the other side closed the connection")
+            rest = rest[count:]
+        return memoryview(content)
+
+
+def _arrays(shapes: list[list[Any]], content: memoryview) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {}
+    start = 0
+    for name, type_name, shape in shapes:
+        if type_name not in TYPES:
+            raise ChannelClosed(f"an array of type {type_name!r}")
+        dtype = np.dtype(type_name)
+        count = math.prod(shape)
+        arrays[name] = np.frombuffer(content, dtype, count, start).reshape(shape)
+        start += count * dtype.itemsize
+    return arrays

@@ -1,0 +1,128 @@
+"""A plan in a process of its own: texts in, predictions out, each text's errors its own."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ivme.engines.protocol import Prediction
+from ivme.engines.streaming import TextPieces, tokens_heard
+from ivme.errors import IvmeError, OutOfMemoryError, WorkloadError
+from ivme.serve.channel import Channel, Message
+from ivme.serve.member_process import tell_error
+from ivme.tune.predictor import Predictor
+
+BATCH_SIZE = 64  # texts of like length together, at most
+WARM_TEXT = "the"
+
+
+class _StoppedError(Exception):
+    """Nobody wants the rest of a generated text."""
+
+
+class HeldPlan:
+    """A plan's model, answering batches; errors are told text by text."""
+
+    def __init__(self, predictor: Predictor, max_batch_tokens: int) -> None:
+        self.predictor = predictor
+        self._predict = predictor.batched(batch_size=BATCH_SIZE, max_batch_tokens=max_batch_tokens)
+
+    @classmethod
+    def load(cls, opening: Mapping[str, Any]) -> "HeldPlan":
+        """Return the plan that an opening message names, warm."""
+        from ivme.tune.plan import load_plan
+
+        predictor = load_plan(Path(opening["folder"]), threads=opening["threads"])
+        held = cls(predictor, opening["max_batch_tokens"])
+        held.warm_up()
+        return held
+
+    def warm_up(self) -> None:
+        """Answer a text, so that the first request finds everything in place."""
+        mask = self._model.tokenizer.mask_token if self.predictor.plan.kind == "masked" else None
+        self.predictor(mask or WARM_TEXT)
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return labels, limits and remarks."""
+        plan = self.predictor.plan
+        return {
+            "labels": list(self.predictor.labels),
+            "precision": self.predictor.precision,
+            "notes": list(self.predictor.notes),
+            "streams": plan.variant.batching.streams,
+        }
+
+    def answer(self, message: Message, channel: Channel) -> None:
+        """Send predictions; with "stream", the pieces of one text before them."""
+        if message.content.get("stop"):  # of a stream that had ended by itself
+            return
+        texts = message.content["texts"]
+        tokens = sum(self.predictor.count_tokens(texts))  # first: running remembers what it read
+        if not message.content.get("stream"):
+            channel.send(*pack_answers(self._answer_each(texts), tokens))
+            return
+        try:
+            answers = self._stream(texts, channel)
+        except _StoppedError:
+            answers = [IvmeError("stopped")]
+        channel.send(*pack_answers(answers, tokens))
+
+    @property
+    def _model(self) -> Any:
+        return self.predictor.session.sessions[0].model  # type: ignore[attr-defined]  # all have it
+
+    def _stream(self, texts: Sequence[str], channel: Channel) -> list[Prediction | IvmeError]:
+        """Return the answer to the only text after sending its pieces.
+
+        Raises:
+            _StoppedError: the server said that nobody wants the rest.
+        """
+        pieces = TextPieces(self._model)
+
+        def send(piece: str) -> None:
+            if piece:
+                channel.send({"piece": piece})
+
+        def tell(token: int) -> None:
+            send(pieces.add(token))
+            if channel.is_pending():
+                channel.receive()
+                raise _StoppedError
+
+        with tokens_heard(tell):
+            answers = self._answer_each(texts)
+        if isinstance(answers[0], Prediction):
+            send(pieces.rest(answers[0].text or ""))
+        return answers
+
+    def _answer_each(self, texts: Sequence[str]) -> list[Prediction | IvmeError]:
+        """Return a prediction or an error for each text; one bad text spoils no other."""
+        try:
+            return list(self._predict(texts))
+        except (WorkloadError, OutOfMemoryError) as error:
+            if len(texts) == 1:
+                return [error]
+        half = len(texts) // 2
+        return self._answer_each(texts[:half]) + self._answer_each(texts[half:])
+
+
+def pack_answers(
+    answers: Sequence[Prediction | IvmeError], tokens: int
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the answers as a message's content and arrays; see unpack_answers."""
+    good = [one for one in answers if isinstance(one, Prediction)]
+    content = {
+        "tokens": tokens,
+        "labels": [one.label for one in good],
+        "texts": [one.text for one in good],
+        "errors": {
+            str(at): tell_error(one) for at, one in enumerate(answers) if isinstance(one, IvmeError)
+        },
+    }
+    arrays = {}
+    if good and good[0].probabilities is not None:
+        arrays["probabilities"] = np.stack([one.probabilities for one in good])
+    if good and good[0].vector is not None:
+        arrays["vectors"] = np.stack([one.vector for one in good])
+    return content, arrays

@@ -1,0 +1,173 @@
+"""A plan as the server sees it: its processes, what it answers, and how long texts are to it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ivme.engines.protocol import Prediction
+from ivme.errors import IvmeError
+from ivme.serve.channel import Message
+from ivme.serve.configuration import ServeConfig
+from ivme.serve.served_model import USUAL_BATCH_TOKENS
+from ivme.serve.supervision import (
+    MemberDownError,
+    MemberProcess,
+    ProcessPool,
+    raise_told_error,
+    told_error,
+)
+from ivme.serve.token_estimates import TokenEstimate
+from ivme.tune.plan import read_plan
+
+NAME = "model"  # of a plan's only member
+
+
+class PlanModel:
+    """The processes of one plan, behind one call.
+
+    A batch whose process dies is run once more when a process is ready again.
+    """
+
+    def __init__(self, config: ServeConfig) -> None:
+        self.plan = read_plan(config.folder)
+        self.kind = self.plan.kind
+        self.slots = config.workers
+        batching = self.plan.variant.batching
+        limit = config.max_batch_tokens or batching.max_batch_tokens or USUAL_BATCH_TOKENS
+        self.batch_tokens = limit * batching.streams
+        self.estimate = TokenEstimate(self.plan.max_length)
+        self.tokens_read = 0
+        self._wait_s = config.timeout_s
+        opening = {
+            "open": "plan",
+            "folder": str(config.folder.absolute()),
+            "threads": config.threads,
+            "max_batch_tokens": limit,
+        }
+        threads = config.threads or self.plan.variant.threads * batching.streams
+        self.pool = ProcessPool(
+            [
+                MemberProcess(
+                    NAME if config.workers == 1 else f"{NAME} {number}",
+                    opening,
+                    threads=threads,
+                    call_timeout_s=config.timeout_s,
+                )
+                for number in range(1, config.workers + 1)
+            ]
+        )
+
+    def start(self) -> None:
+        """Start the processes and return."""
+        self.pool.start()
+
+    def wait_until_ready(self) -> None:
+        """Wait until all have loaded; raises IvmeError if one cannot."""
+        self.pool.wait_until_ready()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether texts can be answered now."""
+        return self.pool.is_ready
+
+    @property
+    def labels(self) -> list[str]:
+        """A classifier's, in the order of its probabilities."""
+        return list(self.pool.description.get("labels", ()))
+
+    def run(self, texts: Sequence[str]) -> list[Prediction | IvmeError]:
+        """Return a prediction or an error for each text.
+
+        Raises:
+            MemberDownError: two processes died of it, or none is ready in time.
+        """
+        answer = self._exchange({"texts": list(texts)})
+        self._learn(texts, answer)
+        return unpack_answers(answer, len(texts))
+
+    def stream(
+        self, text: str, tell: Callable[[str], None], is_wanted: Callable[[], bool]
+    ) -> Prediction:
+        """Return the prediction of a text after telling its pieces as they are generated.
+
+        is_wanted: asked after each piece; once it says no, the model stops.
+
+        Raises:
+            MemberDownError: the process died; what was generated until then is lost.
+            IvmeError: the model cannot read the text.
+        """
+        with self.pool.taking(self._wait_s) as process, process.calling() as channel:
+            channel.send({"texts": [text], "stream": True})
+            was_wanted = True
+            while "piece" in (message := channel.receive(self._wait_s)).content:
+                tell(message.content["piece"])
+                if was_wanted and not is_wanted():
+                    was_wanted = False
+                    channel.send({"stop": True})
+        raise_told_error(message.content.get("error"))
+        [answer] = unpack_answers(message, 1)
+        if isinstance(answer, IvmeError):
+            raise answer
+        self._learn([text], message)
+        return answer
+
+    def info(self) -> Mapping[str, Any]:
+        """Return what clients should know of it."""
+        labels = self.labels
+        return {
+            "kind": self.kind,
+            "model": self.plan.reference,
+            "labels": [{"label": str(at), "name": name} for at, name in enumerate(labels)],
+            "members": [NAME],
+            "engine": self.plan.variant.engine,
+            "precision": self.pool.description.get("precision", self.plan.variant.precision),
+            "max_tokens": self.plan.max_length,
+            "notes": list(self.pool.description.get("notes", self.plan.notes)),
+        }
+
+    def members_down(self) -> Mapping[str, str]:
+        """Return the reason for each process that cannot answer now."""
+        return {one.name: one.down_reason for one in self.pool.processes if one.down_reason}
+
+    def member_restarts(self) -> Mapping[str, int]:
+        """Return how often each process was started again."""
+        return {one.name: one.restarts for one in self.pool.processes}
+
+    def close(self) -> None:
+        """End the processes."""
+        self.pool.close()
+
+    def _exchange(self, content: Mapping[str, Any]) -> Message:
+        try:
+            with self.pool.taking(self._wait_s) as process:
+                return process.call(content)
+        except MemberDownError:
+            with self.pool.taking(self._wait_s) as process:
+                return process.call(content)
+
+    def _learn(self, texts: Sequence[str], answer: Message) -> None:
+        tokens = answer.content["tokens"]
+        self.tokens_read += tokens
+        self.estimate.learn(texts, tokens)
+
+
+def unpack_answers(message: Message, count: int) -> list[Prediction | IvmeError]:
+    """Return the answer to each of `count` texts; see held_plan.pack_answers."""
+    content, arrays = message.content, message.arrays
+    errors = {int(at): told_error(one) for at, one in content["errors"].items()}
+    probabilities, vectors = arrays.get("probabilities"), arrays.get("vectors")
+    answers: list[Prediction | IvmeError] = []
+    at_good = 0
+    for at in range(count):
+        if at in errors:
+            answers.append(errors[at])
+            continue
+        answers.append(
+            Prediction(
+                label=content["labels"][at_good],
+                text=content["texts"][at_good],
+                probabilities=None if probabilities is None else probabilities[at_good],
+                vector=None if vectors is None else vectors[at_good],
+            )
+        )
+        at_good += 1
+    return answers

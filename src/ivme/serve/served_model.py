@@ -1,0 +1,69 @@
+"""What the server asks of the model that it serves, be it a plan or an ensemble."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from ivme.serve.configuration import ServeConfig
+from ivme.serve.token_estimates import TokenEstimate
+
+USUAL_BATCH_TOKENS = 4096  # padding counted; on processors larger batches gain nothing
+
+
+class ServedModel(Protocol):
+    """A model in processes of its own. `run` blocks, and is called from `slots` threads."""
+
+    kind: str  # "ensemble", or of a plan
+    slots: int  # batches that run at a time
+    batch_tokens: int  # of a batch, padding counted
+    estimate: TokenEstimate  # of the tokens of texts
+    tokens_read: int  # of all texts until now
+
+    def start(self) -> None:
+        """Start the processes and return."""
+        ...
+
+    def wait_until_ready(self) -> None:
+        """Wait until all have loaded and answered a first text; raises IvmeError if one cannot."""
+        ...
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether texts can be answered now."""
+        ...
+
+    def run(self, texts: Sequence[str]) -> list[Any]:
+        """Return an answer, or an exception, for each text."""
+        ...
+
+    def info(self) -> Mapping[str, Any]:
+        """Return what clients should know of it: kind, labels, members."""
+        ...
+
+    def members_down(self) -> Mapping[str, str]:
+        """Return the reason for each member that cannot answer now."""
+        ...
+
+    def member_restarts(self) -> Mapping[str, int]:
+        """Return how often each member was started again."""
+        ...
+
+    def close(self) -> None:
+        """End the processes."""
+        ...
+
+
+def open_served_model(config: ServeConfig) -> ServedModel:
+    """Return the model of the folder, not started.
+
+    Raises:
+        UsageError: the folder holds neither a plan nor an ensemble, or a damaged one.
+    """
+    from ivme.tune.plan import PLAN_FILE
+
+    if (config.folder / PLAN_FILE).is_file():
+        from ivme.serve.plan_model import PlanModel
+
+        return PlanModel(config)
+    from ivme.serve.ensemble_model import EnsembleModel
+
+    return EnsembleModel(config)

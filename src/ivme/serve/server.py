@@ -1,0 +1,89 @@
+"""Running a server: the socket, signals, and an orderly end."""
+
+import asyncio
+import logging
+import socket
+
+from ivme.errors import IvmeError, UsageError
+from ivme.serve.configuration import ServeConfig
+from ivme.serve.served_model import ServedModel, open_served_model
+
+logger = logging.getLogger("ivme.serve")
+
+
+def run_server(config: ServeConfig) -> None:
+    """Serve until a signal says stop; then finish what was accepted.
+
+    Raises:
+        UsageError: nothing to serve there, or the address is taken.
+        IvmeError: the model cannot be loaded.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    model = open_served_model(config)
+    listener = bind(config)
+    logger.info("serving %s on %s", config.folder, address_of(listener))
+    try:
+        if not config.lazy:
+            model.start()  # its processes import and load while this one imports
+        _serve(config, model, listener)
+    finally:
+        listener.close()
+        model.close()
+
+
+def bind(config: ServeConfig) -> socket.socket:
+    """Return a socket that listens on the host and port.
+
+    Raises:
+        UsageError: there is no such host, or the port is taken.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            config.host, config.port, type=socket.SOCK_STREAM
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {config.host} port {config.port}: {error.strerror or error}; give "
+            "another --host or --port"
+        ) from error
+    listener.set_inheritable(False)
+    return listener
+
+
+def _serve(config: ServeConfig, model: ServedModel, listener: socket.socket) -> None:
+    from ivme.serve.app import build_app
+    from ivme.serve.draining_server import DrainingServer
+    from ivme.serve.service import Service
+
+    failures: list[IvmeError] = []
+
+    def fail(error: IvmeError) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    service = Service(config, model, fail)
+    app = build_app(config, service)
+    server = DrainingServer(config, app)
+    _warn_if_open(config)
+    asyncio.run(server.serve(sockets=[listener]))
+    if failures:
+        raise failures[0]
+
+
+def _warn_if_open(config: ServeConfig) -> None:
+    if not config.is_loopback and config.api_key is None:
+        logger.warning(
+            "%s can be reached from other machines, and no key is asked for: give --api-key-file, "
+            "or listen on 127.0.0.1",
+            config.host,
+        )
+
+
+def address_of(listener: socket.socket) -> str:
+    """Return the address that a socket is reached at, as a URL."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,214 @@
+"""The service behind the routes: loading, the cache, the queue, and one way to get answers."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ivme.errors import IvmeError
+from ivme.serve.batcher import Batcher
+from ivme.serve.bounds import checked_texts
+from ivme.serve.configuration import ServeConfig
+from ivme.serve.metrics import Metrics
+from ivme.serve.problems import Problem, starting
+from ivme.serve.result_cache import ResultCache
+from ivme.serve.served_model import ServedModel
+
+WAIT_SHARE = 0.5  # of a request's time, that it may be expected to spend in the queue
+
+logger = logging.getLogger("ivme.serve")
+
+
+class Service:
+    """One model, what waits for it, and what is counted. For one event loop.
+
+    on_failure: called if the model cannot be loaded at all.
+    """
+
+    def __init__(
+        self,
+        config: ServeConfig,
+        model: ServedModel,
+        on_failure: Callable[[IvmeError], None] = lambda error: None,
+    ) -> None:
+        self.config = config
+        self.model = model
+        self.metrics = Metrics()
+        self.cache = ResultCache(config.cache_size)
+        self.batcher = Batcher(
+            self._run,
+            slots=model.slots,
+            max_tokens=model.batch_tokens,
+            max_queue=config.max_queue,
+            max_wait_s=WAIT_SHARE * config.timeout_s,
+            tell=self.metrics.count_batch,
+        )
+        self._on_failure = on_failure
+        self._loading: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(model.slots, thread_name_prefix="ivme-run")
+        self._watch()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a request would be answered; a lazy model counts before its first one."""
+        return self.model.is_ready or (self.config.lazy and self._loading is None)
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the model is loaded, or being loaded."""
+        return self._loading is not None
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether the model is being loaded for the first time."""
+        return self._loading is not None and not self._loading.done()
+
+    async def start(self) -> None:
+        """Begin to load, unless the model is to be loaded at its first request."""
+        if not self.config.lazy:
+            self._load_soon()
+
+    async def stop(self) -> None:
+        """End what runs, and the model's processes."""
+        await asyncio.to_thread(self.model.close)
+        if self._loading is not None:
+            await asyncio.wait([self._loading])
+        await self.batcher.drain()
+        self._threads.shutdown(wait=True)
+
+    async def be_ready(self) -> None:
+        """Load a lazy model; raise a Problem while another is still being loaded."""
+        if self.model.is_ready:
+            return
+        if self.config.lazy:
+            self._load_soon()
+        if not self.is_loading:
+            return  # it was ready once: `run` waits for a process that is started again
+        if not self.config.lazy:
+            raise starting()
+        assert self._loading is not None
+        await asyncio.shield(self._loading)
+
+    async def answer(self, texts: Sequence[str]) -> list[Any]:
+        """Return the model's answer to each text, in order.
+
+        Raises:
+            Problem: a bound is kept, or the model is not there.
+            IvmeError: the model cannot read a text.
+        """
+        readable = checked_texts(texts, self.config)
+        await self.be_ready()
+        answers = [self.cache.get(text) for text in readable]
+        missing = [text for text, answer in zip(readable, answers, strict=True) if answer is None]
+        self.metrics.cache_hits.inc(len(readable) - len(missing))
+        self.metrics.cache_misses.inc(len(missing))
+        if missing:
+            tokens = [self.model.estimate.tokens(text) for text in missing]
+            found = iter(await self.batcher.answer(missing, tokens))
+            answers = [next(found) if answer is None else answer for answer in answers]
+        if self.config.log_texts:
+            for text, answer in zip(readable, answers, strict=True):
+                logger.info("text %r: %s", text, answer)
+        return answers
+
+    async def call(self, function: Callable[[], Any]) -> Any:
+        """Return what a blocking function returns, run in a thread of the model's own."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+    async def stream(
+        self, run: Callable[[Callable[[Any], None], Callable[[], bool]], Any]
+    ) -> AsyncIterator[Any]:
+        """Yield what `run` tells, part by part, then what it returns; it has the model alone.
+
+        run: blocks; gets the function to tell with, and one that says whether anyone still listens.
+        """
+        loop = asyncio.get_running_loop()
+        parts: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+        left = threading.Event()
+
+        def put(kind: str, value: Any) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended before the model
+                loop.call_soon_threadsafe(parts.put_nowait, (kind, value))
+
+        def work() -> None:
+            try:
+                value = run(lambda part: put("part", part), lambda: not left.is_set())
+            except Exception as error:
+                put("error", error)
+            else:
+                put("end", value)
+
+        async with self.batcher.alone():
+            work_done = loop.run_in_executor(self._threads, work)
+            try:
+                kind = "part"
+                while kind == "part":
+                    kind, value = await parts.get()
+                    if kind == "error":
+                        raise value
+                    yield value
+            finally:
+                left.set()
+                await _outlast(work_done)
+
+    def _load_soon(self) -> None:
+        if self._loading is None:
+            self._loading = asyncio.get_running_loop().create_task(self._load())
+
+    async def _load(self) -> None:
+        def load() -> None:
+            self.model.start()
+            self.model.wait_until_ready()
+
+        try:
+            await asyncio.to_thread(load)
+        except IvmeError as error:
+            self._on_failure(error)
+
+    async def _run(self, texts: Sequence[str]) -> list[Any]:
+        """Return the answer to each text, and remember it, whether or not anyone still waits."""
+        answers: list[Any] = await self.call(lambda: self.model.run(texts))
+        for text, answer in zip(texts, answers, strict=True):
+            if not isinstance(answer, Exception) and getattr(answer, "is_complete", True):
+                self.cache.put(text, answer)
+        return answers
+
+    def _watch(self) -> None:
+        watch = self.metrics.watch
+        watch("ivme_queue_texts", "Texts that wait.", lambda: self.batcher.waiting)
+        watch("ivme_running_texts", "Texts that run.", lambda: self.batcher.running)
+        watch("ivme_cache_entries", "Answers remembered.", lambda: len(self.cache))
+        watch("ivme_ready", "1 while texts can be answered.", lambda: self.is_ready)
+        self.metrics.watch_model(self.model)
+
+
+async def _outlast(work: "asyncio.Future[None]") -> None:
+    """Wait for the thread to end, even if this task is cancelled meanwhile; then be cancelled."""
+    was_cancelled = False
+    while not work.done():
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            was_cancelled = True
+    if was_cancelled:
+        raise asyncio.CancelledError
+
+
+def as_problem(error: Exception) -> Problem:
+    """Return what a client is told about an error of the model."""
+    from ivme.errors import OutOfMemoryError, WorkloadError
+    from ivme.serve.problems import member_down
+    from ivme.serve.supervision import MemberDownError
+
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, MemberDownError):
+        return member_down(str(error))
+    if isinstance(error, OutOfMemoryError):
+        return Problem(503, "out_of_memory", str(error), retry_after_s=5)
+    if isinstance(error, WorkloadError):
+        return Problem(422, "unreadable_text", str(error))
+    return Problem(503, "model_failed", str(error), retry_after_s=5)

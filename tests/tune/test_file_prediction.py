@@ -54,7 +54,8 @@ def echo(texts: Sequence[str]) -> list[Prediction]:
 
 def run(job: FileJob, predict=echo, tell=lambda progress: None) -> FileProgress:
     lines = LINES[output_format(job.output)]
-    return predict_file(job, PLAN, here_in_chunks(predict, lines, job.chunk_rows), lines, tell)
+    answer = here_in_chunks(predict, lines, job.chunk_rows)
+    return predict_file(job, job.identity(PLAN), answer, lines, tell)
 
 
 def source_of(folder: Path, texts: Sequence[str]) -> Path:

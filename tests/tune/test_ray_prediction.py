@@ -71,7 +71,7 @@ def test_a_killed_actor_loses_nothing_and_repeats_nothing(tmp_path: Path) -> Non
     with load_plan(tmp_path / "plan") as predictor:
         writer = AnswerLines("jsonl", "classifier", predictor.labels)
         answer = here_in_chunks(predictor.predict, writer, here.chunk_rows)
-        predict_file(here, predictor.plan, answer, writer)
+        predict_file(here, here.identity(predictor.plan), answer, writer)
     found, expected = (
         [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
         for name in ("ray.jsonl", "here.jsonl")

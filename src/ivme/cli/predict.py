@@ -77,7 +77,7 @@ def predict(
         done = _predict_here(job, plan, limits)
     else:
         done = _predict_on_ray(job, plan, limits, ray, workers)
-    _tell_end(job, done)
+    tell_end(job, done)
 
 
 def _predict_here(
@@ -96,8 +96,9 @@ def _predict_here(
             notices().print(f"note: {note}", style="yellow", markup=False)
         lines = AnswerLines(lines_format, predictor.plan.kind, predictor.labels)
         answer = here_in_chunks(predictor.batched(**limits), lines, job.chunk_rows)
-        return _with_progress(
-            job, lambda tell: predict_file(job, predictor.plan, answer, lines, tell)
+        identity = job.identity(predictor.plan)
+        return with_file_progress(
+            job, lambda tell: predict_file(job, identity, answer, lines, tell)
         )
 
 
@@ -111,7 +112,7 @@ def _predict_on_ray(
     from ivme.tune.ray_prediction import predict_file_on_ray
 
     check_writable(job.output)
-    return _with_progress(
+    return with_file_progress(
         job,
         lambda tell: predict_file_on_ray(
             job, folder, limits=limits, address=address, workers=workers, tell=tell
@@ -119,7 +120,7 @@ def _predict_on_ray(
     )
 
 
-def _with_progress(
+def with_file_progress(
     job: "FileJob", run: "Callable[[Callable[[FileProgress], None]], FileProgress]"
 ) -> "FileProgress":
     """Run while a line on the terminal says how far it is; say how to go on after Ctrl-C."""
@@ -149,7 +150,8 @@ def _progress_line(done: "FileProgress", seconds: float) -> str:
     return line
 
 
-def _tell_end(job: "FileJob", done: "FileProgress") -> None:
+def tell_end(job: "FileJob", done: "FileProgress") -> None:
+    """Print the first errors, how many rows have no answer, and where the answers are."""
     for error in done.first_errors:
         notices().print(f"{job.source}, {error}", style="yellow", markup=False, soft_wrap=True)
     if done.bad_rows:

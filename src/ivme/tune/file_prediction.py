@@ -3,14 +3,13 @@
 import hashlib
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from ivme.engines.protocol import Prediction
 from ivme.errors import UsageError, WorkloadError
-from ivme.tune.answer_lines import AnswerLines, output_format
+from ivme.tune.answer_lines import output_format
 from ivme.tune.plan import Plan, plan_to_json
 from ivme.tune.resuming import ResumableOutput, Standing
 from ivme.tune.rows import Position, Row, RowReader
@@ -19,7 +18,19 @@ CHUNK_ROWS = 512  # read, sorted and written together
 CHUNK_CHARACTERS = 2**22
 SHOWN_ERRORS = 5
 
-Predict = Callable[[Sequence[str]], list[Prediction]]
+Predict = Callable[[Sequence[str]], Sequence[Any]]  # an answer for each text, as Lines take them
+
+
+class Lines(Protocol):
+    """Makes the lines of an output: what stands above them, and one for each row."""
+
+    def header(self) -> str:
+        """Return what stands above all lines."""
+        ...
+
+    def line(self, row: Row, answer: Any) -> str:
+        """Return the line for a row; answer: what was predicted, or as a str why there is none."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +94,14 @@ AnswerChunks = Callable[[RowReader], Iterator[AnsweredChunk]]
 
 def predict_file(
     job: FileJob,
-    plan: Plan,
+    identity: Mapping[str, Any],
     answer_chunks: AnswerChunks,
-    lines: AnswerLines,
+    lines: Lines,
     tell: Callable[[FileProgress], None] = lambda progress: None,
 ) -> FileProgress:
     """Answer the rows of a file in order, each exactly once; return how far it came: to the end.
 
+    identity: what must be the same for a run to go on, such as FileJob.identity returns.
     answer_chunks: from a reader to answered chunks in order; see here_in_chunks. A run that was
     stopped in any way goes on where its output ends, if it is called again.
 
@@ -100,7 +112,7 @@ def predict_file(
     if job.output is None:
         with RowReader(job.source, job.column) as reader:
             return _run(job, reader, answer_chunks, lines, None, tell)
-    with ResumableOutput(job.output, job.identity(plan), overwrite=job.overwrite) as output:
+    with ResumableOutput(job.output, dict(identity), overwrite=job.overwrite) as output:
         standing = output.standing
         with RowReader(job.source, job.column, standing.position) as reader:
             _check_same_input(job, reader, standing)
@@ -109,7 +121,7 @@ def predict_file(
     return progress
 
 
-def here_in_chunks(predict: Predict, lines: AnswerLines, chunk_rows: int) -> AnswerChunks:
+def here_in_chunks(predict: Predict, lines: Lines, chunk_rows: int) -> AnswerChunks:
     """Return the way to answer chunks one by one in this process."""
 
     def answer(reader: RowReader) -> Iterator[AnsweredChunk]:
@@ -135,7 +147,7 @@ def read_chunks(
         yield _chunk(rows, reader)
 
 
-def answer_chunk(predict: Predict, lines: AnswerLines, chunk: Chunk) -> AnsweredChunk:
+def answer_chunk(predict: Predict, lines: Lines, chunk: Chunk) -> AnsweredChunk:
     """Return the lines for a chunk of rows."""
     answers = answer_rows(predict, chunk.rows)
     pairs = list(zip(chunk.rows, answers, strict=True))
@@ -150,14 +162,14 @@ def answer_chunk(predict: Predict, lines: AnswerLines, chunk: Chunk) -> Answered
     )
 
 
-def answer_rows(predict: Predict, rows: Sequence[Row]) -> list[Prediction | str]:
+def answer_rows(predict: Predict, rows: Sequence[Row]) -> list[Any]:
     """Return for each row its prediction, or the reason why it has none, in order.
 
     A text that the model cannot read, such as one without a mask, is found by running the texts
     one by one.
     """
     texts = [row.text for row in rows if row.error is None]
-    answers: Iterator[Prediction | str]
+    answers: Iterator[Any]
     try:
         answers = iter(predict(texts))
     except WorkloadError:
@@ -171,7 +183,7 @@ def _chunk(rows: Sequence[Row], reader: RowReader) -> Chunk:
     )
 
 
-def _answer_or_reason(predict: Predict, text: str) -> Prediction | str:
+def _answer_or_reason(predict: Predict, text: str) -> Any:
     try:
         return predict([text])[0]
     except WorkloadError as error:
@@ -190,7 +202,7 @@ def _run(
     job: FileJob,
     reader: RowReader,
     answer_chunks: AnswerChunks,
-    lines: AnswerLines,
+    lines: Lines,
     output: ResumableOutput | None,
     tell: Callable[[FileProgress], None],
 ) -> FileProgress:

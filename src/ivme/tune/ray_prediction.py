@@ -128,7 +128,7 @@ def predict_file_on_ray(
             parts = [_part(chunk) for chunk in read_chunks(reader, job.chunk_rows)]
             return _answers(work, parts, start)
 
-        return predict_file(job, plan, answer, lines, tell)
+        return predict_file(job, job.identity(plan), answer, lines, tell)
 
 
 def _part(chunk: Chunk) -> _Part:

@@ -34,7 +34,7 @@ class Predictor:
     counts the others.
 
     Attributes: labels, label_names, member_names, least_words, content_hash, as EnsembleFolder has
-    them; placement, how many transformers run at a time and on how many threads each.
+    them; label_set, as answers show them; placement, how many transformers run at a time and on how many threads each.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Predictor:
             stacking=folder.stacking,
             least_words=folder.least_words,
         )
-        self._label_set = LabelSet(labels=folder.labels, names=self.label_names)
+        self.label_set = LabelSet(labels=folder.labels, names=self.label_names)
         self._groups = tuple(groups)
         self._cache: ResultCache[Answer] = ResultCache(cache_size, folder.content_hash)
         self._say = progress
@@ -139,7 +139,7 @@ class Predictor:
     def predict(self, text: str) -> dict[str, Any]:
         """Return what the ensemble says: the part "ensemble" of `predict_all`."""
         answer, _, _ = self._answer(text)
-        return answer.ensemble_dict(self._label_set)
+        return answer.ensemble_dict(self.label_set)
 
     def predict_all(self, text: str, *, details: bool = False) -> dict[str, Any]:
         """Return what each member says of a text, and what the ensemble says.
@@ -183,22 +183,34 @@ class Predictor:
 
         A member that fails is left out; `members_down` names it.
         """
+        told: set[str] = set()
+        for outcome in self.outcomes(text):
+            if isinstance(outcome, Scores):
+                told.add(outcome.name)
+                yield outcome.name, choice_of(outcome, 0).to_dict(self.label_set)
+            elif isinstance(outcome, Answer):
+                for name, choice in outcome.members.items():
+                    if name not in told:
+                        yield name, choice.to_dict(self.label_set)
+                yield "ensemble", outcome.ensemble_dict(self.label_set)
+
+    def outcomes(self, text: str) -> Iterator[Outcome | Answer]:
+        """Yield what each member says as it answers, or why it cannot; last the Answer.
+
+        An answer that was kept comes alone.
+        """
         text, encoded = _encode(text)
         key = self._cache.key(encoded)
         answer = self._cache.get(key)
-        if answer is not None:
-            for name, choice in answer.members.items():
-                yield name, choice.to_dict(self._label_set)
-        else:
+        if answer is None:
             self.initialize()
             start = time.perf_counter()
             outcomes = []
             for outcome in run_groups(self._groups, [text], self._say):
                 outcomes.append(outcome)
-                if isinstance(outcome, Scores):
-                    yield outcome.name, choice_of(outcome, 0).to_dict(self._label_set)
+                yield outcome
             [answer] = self._conclude([key], [text], outcomes, time.perf_counter() - start)
-        yield "ensemble", answer.ensemble_dict(self._label_set)
+        yield answer
 
     async def apredict_all(self, text: str, *, details: bool = False) -> dict[str, Any]:
         """Return what `predict_all` returns, without holding up the event loop."""
@@ -300,12 +312,12 @@ class Predictor:
     def _as_dict(
         self, answer: Answer, cached: bool, seconds: float, *, details: bool
     ) -> dict[str, Any]:
-        content = answer.to_dict(self._label_set)
+        content = answer.to_dict(self.label_set)
         if details:
             if cached:
                 answer = replace(answer, timings_ms={TOTAL: 1e3 * seconds})
             content["details"] = answer.details(
-                self._label_set, least_words=self.least_words, cached=cached
+                self.label_set, least_words=self.least_words, cached=cached
             )
         return content
 

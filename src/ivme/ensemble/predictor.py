@@ -34,7 +34,8 @@ class Predictor:
     counts the others.
 
     Attributes: labels, label_names, member_names, least_words, content_hash, as EnsembleFolder has
-    them; label_set, as answers show them; placement, how many transformers run at a time and on how many threads each.
+    them; label_set, the labels as answers show them; placement, how many transformers run at a
+    time and on how many threads each.
     """
 
     def __init__(

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 
 from ivme.serve.loadtest.configuration import LoadConfig
 
+ROUNDING_S = 1e-9  # of sums of seconds
+
 
 def due_moments(config: LoadConfig) -> "array[float]":
     """Return when requests are due, in seconds; those of the warm-up are below 0."""
     moments: array[float] = array("d")
+    end = config.warm_up_s + config.duration_s - ROUNDING_S
     for offset in _OFFSETS[config.schedule](config):
-        if offset >= config.warm_up_s + config.duration_s:
+        if offset >= end:
             return moments
         moments.append(offset - config.warm_up_s)
     return moments

@@ -1,0 +1,148 @@
+"""Load tests of servers that answer, refuse, fall silent or die."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from ivme.errors import UsageError
+from ivme.serve.loadtest import LoadConfig, run_load, summarize
+
+TEXTS = [f"text number {number} with a few words" for number in range(20)]
+
+
+def load(url, texts=TEXTS, tell=lambda progress: None, **settings):
+    settings = {"rate_per_s": 100.0, "duration_s": 0.5, "warm_up_s": 0.1, **settings}
+    if "concurrency" in settings:
+        del settings["rate_per_s"]
+    return run_load(LoadConfig(url=url, **settings), texts, tell=tell)
+
+
+def test_every_request_of_the_schedule_is_answered_over_few_connections(serve):
+    result = load(serve("plain").url)
+    summary = summarize(result)
+    assert (summary.requests, summary.answered, summary.failed) == (50, 50, {})
+    assert summary.latency.count == 50
+    assert summary.connections < 50
+    assert summary.offered_per_s == pytest.approx(100)
+    assert result.is_complete
+
+
+def test_waiting_clients_use_a_connection_each(serve):
+    summary = summarize(load(serve("plain").url, concurrency=3))
+    assert summary.connections == 3
+    assert summary.answered == summary.requests > 50
+    assert summary.slip.max_s == 0
+
+
+@pytest.mark.parametrize("mode", ["chunked", "closing"])
+def test_answers_in_chunks_and_until_the_end_are_whole(serve, mode):
+    summary = summarize(load(serve(mode).url))
+    assert (summary.answered, summary.failed) == (50, {})
+
+
+def test_refusals_are_no_failures_and_have_times_of_their_own(serve):
+    summary = summarize(load(serve("refusing").url))
+    assert summary.refused + summary.answered == 50
+    assert summary.refused == summary.refusal.count > 10
+    assert summary.latency.count == summary.answered
+    assert summary.goodput_per_s < summary.throughput_per_s
+    assert any(note.startswith('first 429: "{"error": "full"') for note in summary.notes)
+
+
+def test_with_all_connections_in_use_requests_wait_and_their_wait_counts(serve):
+    summary = summarize(load(serve("slow", 0.1).url, max_connections=2))
+    assert summary.connections == 2
+    assert summary.waited > 0
+    # 60 requests, 2 at a time, 0.1 s each, due within 0.6 s: the last waits for over 2 s
+    assert summary.latency.max_s > 2
+    assert any("all 2 connections were in use" in note for note in summary.notes)
+
+
+def test_late_answers_are_no_goodput(serve):
+    summary = summarize(load(serve("slow", 0.1).url, good_within_s=0.05))
+    assert summary.answered == 50
+    assert summary.goodput_per_s == 0
+
+
+def test_a_silent_server_times_out_and_the_wait_counts(serve):
+    summary = summarize(load(serve("silent").url, timeout_s=0.3))
+    assert summary.failed == {"timed out": 50}
+    assert summary.latency.quantiles[0].value >= 0.3
+    assert any("given up after 0.3 s" in note for note in summary.notes)
+
+
+def test_a_server_that_hangs_up_is_told_from_one_that_answers(serve):
+    summary = summarize(load(serve("hanging_up").url))
+    assert set(summary.failed) <= {"closed without an answer", "connection reset"}
+    assert sum(summary.failed.values()) > 10
+    assert summary.answered > 10
+
+
+def test_what_is_no_http_is_named_so(serve):
+    assert summarize(load(serve("garbage").url)).failed == {"not HTTP/1.1": 50}
+
+
+def test_a_server_that_dies_midway_leaves_what_it_answered(serve):
+    server = serve("plain")
+
+    def kill(progress):
+        server.process.kill()
+        server.process.wait()
+
+    result = load(server.url, tell=kill, duration_s=1.0)
+    summary = summarize(result)
+    assert result.is_complete
+    assert 20 < summary.answered < 100
+    assert summary.failed["connection refused"] > 0
+    assert any("none was answered after that" in note for note in summary.notes)
+
+
+def test_an_interrupt_ends_the_run_with_what_there_is(serve):
+    result = load(
+        serve("plain").url,
+        tell=lambda progress: os.kill(os.getpid(), signal.SIGINT),
+        duration_s=60.0,
+    )
+    summary = summarize(result)
+    assert not result.is_complete
+    assert 0.1 < summary.counted_s < 30
+    assert summary.answered > 10
+
+
+def test_it_runs_in_other_threads_too(serve):
+    found = []
+    url = serve("plain").url
+    thread = threading.Thread(target=lambda: found.append(summarize(load(url)).answered))
+    thread.start()
+    thread.join()
+    assert found == [50]
+
+
+def test_texts_that_repeat_are_told_unless_numbered(serve):
+    url = serve("plain").url
+    notes = summarize(load(url)).notes
+    assert notes == (
+        "20 texts were sent 3.0 times each: a server that keeps answers gave some from its "
+        "cache; --distinct numbers the texts",
+    )
+    assert summarize(load(url, distinct=True)).notes == ()
+
+
+def test_a_port_where_nobody_listens_is_an_error_before_the_load(serve):
+    server = serve("plain")
+    server.stop()
+    with pytest.raises(UsageError, match=r"no server answers at .* \(connection refused\); start"):
+        load(server.url)
+
+
+def test_a_route_that_is_not_there_is_an_error_before_the_load(serve):
+    server = serve("not_found")
+    with pytest.raises(UsageError, match=r"POST /predict at .* answered by 404: .* --path"):
+        load(server.url)
+
+
+def test_no_texts_are_an_error():
+    with pytest.raises(UsageError, match="there are no texts to send"):
+        load("http://127.0.0.1:1", texts=[])

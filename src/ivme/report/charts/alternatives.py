@@ -12,6 +12,7 @@ from ivme.report.charts.specifications import (
     LineChart,
     ScatterChart,
     SequenceChart,
+    StackChart,
     StripChart,
 )
 from ivme.report.formatting import format_number
@@ -59,6 +60,14 @@ def _tell_sequence(chart: SequenceChart) -> str:
     return f"{len(chart.values)} blocks between {low} and {high} {chart.y_label}"
 
 
+def _tell_stacks(chart: StackChart) -> str:
+    told = []
+    for stack in chart.stacks:
+        parts = ", ".join(f"{part.label} {part.text}" for part in stack.parts)
+        told.append(f"{stack.label}, {stack.text}: {parts}")
+    return "; ".join(told)
+
+
 def _tell_strips(chart: StripChart) -> str:
     return f"{chart.x_label}: " + "; ".join(f"{one.label}: {one.text}" for one in chart.strips)
 
@@ -70,5 +79,6 @@ _TOLD_BY: dict[type, Callable[[Any], str]] = {
     LineChart: _tell_lines,
     ScatterChart: _tell_scatter,
     SequenceChart: _tell_sequence,
+    StackChart: _tell_stacks,
     StripChart: _tell_strips,
 }

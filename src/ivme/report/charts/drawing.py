@@ -18,8 +18,10 @@ from ivme.report.charts.specifications import (
     LineChart,
     ScatterChart,
     SequenceChart,
+    StackChart,
     StripChart,
 )
+from ivme.report.charts.stacks import draw_stacks
 
 _DRAWN_BY: dict[type, Callable[[Any], tuple[Canvas, float]]] = {
     BarChart: draw_bars,
@@ -28,6 +30,7 @@ _DRAWN_BY: dict[type, Callable[[Any], tuple[Canvas, float]]] = {
     LineChart: draw_lines,
     ScatterChart: draw_scatter,
     SequenceChart: draw_sequence,
+    StackChart: draw_stacks,
     StripChart: draw_strips,
 }
 

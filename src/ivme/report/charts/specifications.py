@@ -167,6 +167,41 @@ class ScatterChart:
     limit: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One part of a whole: its amount, and the text that says it."""
+
+    label: str
+    value: float
+    text: str
+    group: int = 0  # index of its color
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """A whole and its parts, in order."""
+
+    label: str
+    text: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackChart:
+    """What wholes are made of; all bars share one scale."""
+
+    title: str
+    description: str
+    stacks: tuple[Stack, ...]
+
+
 Chart: TypeAlias = (
-    LineChart | CurveChart | BarChart | ForestChart | StripChart | SequenceChart | ScatterChart
+    LineChart
+    | CurveChart
+    | BarChart
+    | ForestChart
+    | StripChart
+    | SequenceChart
+    | ScatterChart
+    | StackChart
 )

@@ -1,1 +1,5 @@
-"""Why training is slow: the anatomy of a step, sweeps one setting at a time, advice."""
+"""Diagnosis of training: where a step's time and memory go, what would change it, and by how much.
+
+Steps run in child processes (`child`, `step_process`), so that one that raises, hangs or takes all
+memory ends its own process only. `diagnosis` drives them and writes one record.
+"""

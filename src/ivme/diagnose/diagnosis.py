@@ -1,0 +1,300 @@
+"""The diagnosis: from a target to a record of its anatomy, what was tried, and advice."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ivme.diagnose import advice
+from ivme.diagnose.axes import Axis, make_axes, make_pairs
+from ivme.diagnose.ceilings_here import training_ceilings
+from ivme.diagnose.checking import check_promise
+from ivme.diagnose.commands import command_for
+from ivme.diagnose.configuration import DiagnoseConfig
+from ivme.diagnose.examination import examine
+from ivme.diagnose.settings import StepSettings
+from ivme.diagnose.step_process import StepProcess, process_context
+from ivme.diagnose.sweep import Sweep
+from ivme.diagnose.targets import Target, find_target
+from ivme.diagnose.trials import Trial
+from ivme.engines.traps import find_place_traps
+from ivme.errors import IvmeError, UsageError
+from ivme.hardware.ceilings import Ceilings, read_busy_share
+from ivme.hardware.inventory import Inventory, read_inventory
+from ivme.hardware.threads import default_threads
+from ivme.measure.clock import Clock, SystemClock
+from ivme.measure.records import Comparison, Measurement, Record, new_record
+from ivme.report.formatting import format_bytes
+
+VERSION = 1  # of what stands under "diagnosis" in the facts of the first measurement
+OUTLINE_LIMIT_S = 600.0  # presets and tokens are made on the way
+FINAL_WEIGHT = 4.0  # part of the time that the confirmation of the advice gets
+QUICK_COMPILE = 1 / 3  # of the budget, at most, for a step to compile
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """What a diagnosis found; `failure` is what ended it early, if anything did."""
+
+    record: Record
+    failure: IvmeError | None
+
+
+@dataclass(kw_only=True)
+class _Findings:
+    """All that was found so far; it survives failures and interrupts."""
+
+    outline: dict[str, Any] = field(default_factory=dict)
+    anatomy: dict[str, Any] = field(default_factory=dict)
+    trials: list[Trial] = field(default_factory=list)
+    check: dict[str, Any] | None = None
+    check_comparison: Comparison | None = None
+    notes: list[str] = field(default_factory=list)
+    ceilings: Ceilings | None = None
+
+
+def run_diagnose(
+    config: DiagnoseConfig,
+    *,
+    command: Sequence[str],
+    tell: Tell = lambda text: None,
+    clock: Clock | None = None,
+) -> Diagnosis:
+    """Return what makes the training of a target slow, and what would help.
+
+    Raises UsageError for a target or settings that cannot be; what goes wrong with the step is in
+    the result, with all that was found before.
+    """
+    target = find_target(config.target, texts=config.texts, model_kind=config.kind)
+    inventory = read_inventory(with_torch=True)
+    found, failure, is_complete = _Findings(), None, True
+    try:
+        _diagnose(config, target, inventory, found, tell, clock or SystemClock())
+    except IvmeError as error:
+        failure = error
+    except KeyboardInterrupt:
+        is_complete = False
+    if failure is not None and not found.trials:
+        raise failure
+    record = _record(config, target, inventory, found, command, is_complete and failure is None)
+    return Diagnosis(record=record, failure=failure)
+
+
+def _diagnose(
+    config: DiagnoseConfig,
+    target: Target,
+    inventory: Inventory,
+    found: _Findings,
+    tell: Tell,
+    clock: Clock,
+) -> None:
+    context, cores = process_context(), default_threads(inventory)
+    busy_share = read_busy_share()
+    tell("loading")
+    with StepProcess(target, context) as process:
+        limit_s = config.step_limit_s if target.kind == "file" else OUTLINE_LIMIT_S
+        found.outline = process.request("outline", limit_s)
+    settings = resolve_settings(config, found.outline, cores)
+    used = {"torch": settings.threads}
+    found.notes += [str(trap) for trap in find_place_traps(inventory, used, busy_share)]
+    found.ceilings = training_ceilings(inventory, tell)
+
+    def new_sweep() -> Sweep:
+        return Sweep(
+            target,
+            context,
+            step_limit_s=config.step_limit_s,
+            seed=config.seed,
+            tell=tell,
+            clock=clock,
+        )
+
+    start_s, sweep = clock.now(), new_sweep()
+    found.trials = sweep.trials
+    try:
+        tell("the step as it is")
+        baseline = sweep.start(settings)
+        found.notes += baseline.notes
+        _examine_apart(config, target, baseline, found, tell)
+        left = _Budget(clock, start_s + config.budget_s)
+        _sweep(config, sweep, found, left, cores)
+    finally:
+        sweep.close()
+    if config.check:
+        _check(new_sweep(), found, tell)
+
+
+class _Budget:
+    """The seconds that are left, shared out by weight."""
+
+    def __init__(self, clock: Clock, end_s: float) -> None:
+        self._clock, self._end_s = clock, end_s
+
+    def share(self, weight: float, of_weight: float) -> float:
+        """Return the seconds for a part, of all parts that still wait."""
+        return max(0.0, self._end_s - self._clock.now()) * weight / of_weight
+
+
+def _examine_apart(
+    config: DiagnoseConfig, target: Target, baseline: Trial, found: _Findings, tell: Tell
+) -> None:
+    """Take the anatomy in a process of its own: watching must not touch what is timed later."""
+    apart = Trial(label="anatomy", axis="", settings=baseline.settings)
+    assert found.ceilings is not None
+    try:
+        apart.open(StepProcess(target, process_context()), config.step_limit_s)
+        apart.memory = baseline.memory
+        examine(apart, found.ceilings, config.step_limit_s, tell, found.anatomy)
+    finally:
+        apart.close()
+    leak = found.anatomy.get("leak")
+    if leak:
+        found.notes.append(
+            f"memory leak: {format_bytes(leak['bytes_per_step'])} more after each step: "
+            f"{leak['kept']}"
+        )
+    if "left_out" in found.anatomy:
+        found.notes.append(found.anatomy["left_out"])
+
+
+def _sweep(
+    config: DiagnoseConfig, sweep: Sweep, found: _Findings, left: _Budget, cores: int
+) -> None:
+    """Try settings one at a time, then together, then the advised ones again."""
+    baseline = sweep.baseline
+    assert baseline is not None
+    turnable = found.outline["turnable"]
+    axes = make_axes(
+        baseline.settings,
+        turnable,
+        cores=cores,
+        longest=found.outline["facts"].get("longest"),
+        is_quick=config.is_quick,
+    )
+    later = FINAL_WEIGHT + (0.0 if config.is_quick else 4.0)
+    for index, axis in enumerate(axes):
+        waiting = sum(one.weight for one in axes[index:]) + later
+        share_s = left.share(axis.weight, waiting)
+        first_s = config.budget_s * QUICK_COMPILE if axis.name == "compile" else None
+        sweep.run_axis(axis, share_s, first_s)
+    if not config.is_quick:
+        best = {name: one.settings for name, one in advice.best_of_axes(sweep.trials).items()}
+        failed = {axis.name for axis in axes if not _any_ran(sweep.trials, axis.name)}
+        pairs = make_pairs(baseline.settings, best, failed, turnable)
+        if pairs is not None:
+            sweep.run_axis(pairs, left.share(4.0, later), config.budget_s * QUICK_COMPILE)
+    chosen = advice.choose(baseline.settings, sweep.trials)
+    if chosen is not None:
+        confirmation = Axis(name=advice.CONFIRMED, variants=(chosen.settings,))
+        first_s = config.budget_s * QUICK_COMPILE if chosen.settings.compile else None
+        sweep.run_axis(confirmation, max(left.share(1.0, 1.0), config.budget_s / 10), first_s)
+        sweep.trials[-1].label = f"advised: {sweep.trials[-1].label}"
+
+
+def _any_ran(trials: Sequence[Trial], axis: str) -> bool:
+    return any(one.comparison is not None for one in trials if one.axis == axis)
+
+
+def _check(sweep: Sweep, found: _Findings, tell: Tell) -> None:
+    confirmed = [one for one in found.trials if one.axis == advice.CONFIRMED]
+    if not confirmed or confirmed[-1].comparison is None:
+        found.notes.append("nothing is advised, so there is nothing to check")
+        return
+    comparison = confirmed[-1].comparison
+    promise = {
+        "speedup": 1 / comparison.ratio,
+        "interval": [1 / comparison.interval[1], 1 / comparison.interval[0]],
+    }
+    tell("checking the advice in fresh processes")
+    found.check, found.check_comparison = check_promise(
+        sweep, found.trials[0].settings, confirmed[-1].settings, promise
+    )
+
+
+def resolve_settings(config: DiagnoseConfig, outline: dict[str, Any], cores: int) -> StepSettings:
+    """Return the set-up as it is: what was given, else the target's own, else ours.
+
+    Raises UsageError for a setting that the target does not take.
+    """
+    for name in config.given:
+        if name not in outline["turnable"]:
+            raise UsageError(
+                f"--{name.replace('_', '-')}: {outline['name']} does not take {name}; it takes "
+                f"{', '.join(outline['turnable'])}"
+            )
+    return StepSettings(**{"threads": cores, **outline["defaults"], **config.given})
+
+
+def _record(
+    config: DiagnoseConfig,
+    target: Target,
+    inventory: Inventory,
+    found: _Findings,
+    command: Sequence[str],
+    is_complete: bool,
+) -> Record:
+    cores = default_threads(inventory)
+    facts = {"cores_available": cores}
+    first, *others = found.trials
+    first_facts = {**facts, "diagnosis": _diagnosis(target, found)}
+    reference = found.outline["name"]
+    measurements: list[Measurement] = [
+        first.as_measurement(reference, first_facts),
+        *(one.as_measurement(reference, facts) for one in others),
+    ]
+    comparisons = [
+        _relabelled(one.comparison, one.label) for one in others if one.comparison is not None
+    ]
+    machine = asdict(inventory)
+    if found.ceilings is not None:
+        machine["ceilings"] = asdict(found.ceilings)
+    return new_record(
+        "diagnose",
+        command,
+        machine,
+        {**config.as_settings(), "resolved": first.settings.as_dict()},
+        measurements=measurements,
+        comparisons=comparisons,
+        notes=list(dict.fromkeys(found.notes)),
+        is_complete=is_complete,
+    )
+
+
+def _relabelled(comparison: Comparison, label: str) -> Comparison:
+    """Return the comparison under the label that its trial has now."""
+    from dataclasses import replace
+
+    old = comparison.variant
+    if old == label:
+        return comparison
+    blocks = tuple(
+        {**block, "seconds": {label if name == old else name: taken
+                              for name, taken in block["seconds"].items()}}
+        for block in comparison.blocks
+    )  # fmt: skip
+    outliers = {label if name == old else name: one for name, one in comparison.outliers.items()}
+    return replace(comparison, variant=label, blocks=blocks, outliers=outliers)
+
+
+def _diagnosis(target: Target, found: _Findings) -> dict[str, Any]:
+    """Return what was found, beyond single measurements, as plain values."""
+    first = found.trials[0]
+    turnable = tuple(found.outline["turnable"])
+
+    def command(settings: StepSettings) -> str:
+        return command_for(target, settings, first.settings, found.outline["facts"], turnable)
+
+    shares = found.anatomy.get("phase_shares", {})
+    return {
+        "version": VERSION,
+        "target": asdict(target),
+        "turnable": turnable,
+        "anatomy": found.anatomy,
+        "suspects": advice.list_suspects(first, found.trials, shares),
+        "advice": advice.list_advice(first, found.trials, command),
+        "no_help": advice.list_no_help(first, found.trials),
+        "savings": advice.savings(first, found.trials),
+        "check": found.check,
+        "check_blocks": found.check_comparison and [dict(b) for b in found.check_comparison.blocks],
+    }

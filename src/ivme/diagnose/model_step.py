@@ -1,0 +1,163 @@
+"""The training step of a Hugging Face model: a plain loop as tutorials write it.
+
+Texts are tokenized as batches are made, AdamW changes the weights, gradients are clipped at 1.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ivme.diagnose.phases import phase
+from ivme.diagnose.settings import NAMES, StepSettings
+from ivme.diagnose.targets import Target
+from ivme.diagnose.training_step import Outline, TrainingStep
+from ivme.models.corpus import corpus_text
+from ivme.models.workloads import read_workload
+
+if TYPE_CHECKING:
+    from ivme.models.loading import LoadedModel
+
+LEARNING_RATE = 1e-5
+LARGEST_NORM = 1.0  # of gradients
+MASKED_SHARE = 0.15  # of the tokens of a masked language model
+ITEMS = 1_000_000  # of the endless data set
+CHARACTERS_PER_TOKEN = 12  # more than English needs, so that every item is cut to its full length
+CORPUS_BYTES = 4_000_000
+IGNORED = -100  # label of tokens without a loss
+
+
+def outline_model(target: Target) -> Outline:
+    """Return the settings of a model: all can be turned; its longest text bounds the length."""
+    model = _load(target)
+    longest = model.max_length or StepSettings().sequence_length
+    defaults: dict[str, Any] = {"sequence_length": min(longest, StepSettings().sequence_length)}
+    turnable = [name for name in NAMES if name != "checkpointing" or _can_checkpoint(model)]
+    return Outline(
+        defaults=defaults,
+        turnable=tuple(turnable),
+        name=model.reference,
+        facts={"kind": model.kind, "longest": model.max_length},
+    )
+
+
+def build_model_step(target: Target, settings: StepSettings) -> TrainingStep:
+    """Return a step of the model on the corpus or the texts of the target.
+
+    Labels are the texts themselves for language models; classifiers get made-up ones, and
+    embeddings a stand-in loss: the work is the same.
+    """
+    import torch
+
+    loaded = _load(target)
+    model = loaded.model.train().requires_grad_(True)
+    if settings.checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
+    shared: Any = torch.compile(model) if settings.compile else model
+    batches = iter(_loader(target, loaded, settings))
+    is_bfloat16 = settings.dtype == "bfloat16"
+
+    def run() -> None:
+        for _ in range(settings.accumulation):
+            with phase("data"):
+                batch = next(batches)
+            with phase("forward"), torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat16):
+                loss = _loss(shared(**batch), loaded.kind) / settings.accumulation
+            loss.backward()
+        with phase("optimizer"):
+            torch.nn.utils.clip_grad_norm_(model.parameters(), LARGEST_NORM)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    items = settings.batch_size * settings.accumulation
+    notes = ("a stand-in loss: embeddings name none of their own",)
+    return TrainingStep(
+        run=run,
+        tokens=items * settings.sequence_length,
+        items=items,
+        model=shared,
+        optimizer=optimizer,
+        notes=notes if loaded.kind == "embedding" else (),
+    )
+
+
+def _load(target: Target) -> "LoadedModel":
+    from ivme.models.loading import load_model
+
+    return load_model(target.reference, kind=target.model_kind)
+
+
+def _can_checkpoint(model: "LoadedModel") -> bool:
+    return bool(getattr(model.model, "supports_gradient_checkpointing", False))
+
+
+def _loss(output: Any, kind: str) -> Any:
+    if kind == "embedding":
+        return output.last_hidden_state.float().square().mean()
+    return output.loss
+
+
+def _loader(target: Target, loaded: "LoadedModel", settings: StepSettings) -> Any:
+    from torch.utils.data import DataLoader
+
+    with_workers: dict[str, Any] = {}
+    if settings.workers:
+        with_workers = {"prefetch_factor": settings.prefetch, "persistent_workers": True}
+    return DataLoader(
+        TextItems(_text(target), settings.sequence_length * CHARACTERS_PER_TOKEN),  # type: ignore[arg-type]
+        batch_size=settings.batch_size,
+        collate_fn=_collate(loaded, settings.sequence_length),
+        num_workers=settings.workers,
+        **with_workers,
+    )
+
+
+class TextItems:
+    """An endless data set: stretches of one text, in order."""
+
+    def __init__(self, text: str, characters: int) -> None:
+        self._text = text * max(1, -(-2 * characters // len(text)))
+        self._characters = characters
+
+    def __len__(self) -> int:
+        return ITEMS
+
+    def __getitem__(self, index: int) -> str:
+        room = len(self._text) - self._characters
+        start = index * self._characters % room
+        return self._text[start : start + self._characters]
+
+
+def _text(target: Target) -> str:
+    if target.texts is None:
+        return corpus_text(CORPUS_BYTES)
+    return "\n".join(read_workload(target.texts).texts)
+
+
+def _collate(loaded: "LoadedModel", length: int) -> Callable[[list[str]], Mapping[str, Any]]:
+    """Return what makes a batch of texts: tokens of one length, and labels as the kind needs."""
+    import torch
+
+    tokenizer, kind = loaded.tokenizer, loaded.kind
+
+    def collate(texts: list[str]) -> dict[str, Any]:
+        with phase("tokenization"):
+            encoded = tokenizer(
+                texts,
+                truncation=True,
+                max_length=length,
+                padding="max_length",
+                return_tensors="pt",
+            )
+        batch = dict(encoded)
+        ids = batch["input_ids"]
+        if kind == "classifier":
+            batch["labels"] = torch.arange(len(texts)) % len(loaded.labels)
+        elif kind == "masked":
+            is_masked = torch.rand(ids.shape) < MASKED_SHARE
+            batch["labels"] = ids.masked_fill(~is_masked, IGNORED)
+            batch["input_ids"] = ids.masked_fill(is_masked, tokenizer.mask_token_id)
+        elif kind in ("causal", "seq2seq"):
+            batch["labels"] = ids
+        return batch
+
+    return collate

@@ -12,7 +12,9 @@ from ivme import __version__
 from ivme.cli.bench import bench
 from ivme.cli.compare import compare
 from ivme.cli.demo import demo
+from ivme.cli.diagnose import diagnose
 from ivme.cli.doctor import doctor
+from ivme.cli.ensemble import ensemble
 from ivme.cli.loadtest import loadtest
 from ivme.cli.predict import predict
 from ivme.cli.report import report
@@ -27,8 +29,9 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: a third faster than the decorated one
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (doctor, bench, compare, tune, predict, serve, loadtest, report, demo):
+for command in (doctor, bench, compare, tune, diagnose, predict, serve, loadtest, report, demo):
     app.command()(command)
+app.add_typer(ensemble, name="ensemble")
 
 
 def _print_version(is_asked: bool) -> None:

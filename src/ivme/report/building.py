@@ -14,6 +14,15 @@ from ivme.report.sections.comparisons import (
     comparison_findings,
     comparison_section,
 )
+from ivme.report.sections.diagnose import (
+    diagnosed,
+    diagnosis_advice_section,
+    diagnosis_figures,
+    diagnosis_findings,
+    diagnosis_title,
+)
+from ivme.report.sections.diagnose_anatomy import anatomy_section
+from ivme.report.sections.diagnose_sweeps import sweep_section
 from ivme.report.sections.ensemble import (
     ensemble_figures,
     ensemble_findings,
@@ -35,6 +44,7 @@ from ivme.report.sections.spread import spread_section, stage_section
 from ivme.report.sections.tuning import tuned, tuning_findings, tuning_section
 
 FINDINGS: tuple[Callable[[Record], list[Block]], ...] = (
+    diagnosis_findings,
     ensemble_findings,
     load_findings,
     tuning_findings,
@@ -43,6 +53,7 @@ FINDINGS: tuple[Callable[[Record], list[Block]], ...] = (
     note_findings,
 )
 KEY_FIGURES: tuple[Callable[[Record], list[KeyFigure]], ...] = (
+    diagnosis_figures,
     ensemble_figures,
     load_figures,
     comparison_figures,
@@ -51,6 +62,9 @@ KEY_FIGURES: tuple[Callable[[Record], list[KeyFigure]], ...] = (
 )
 SECTIONS: tuple[Callable[[Record], Section | None], ...] = (
     advice_section,
+    diagnosis_advice_section,
+    anatomy_section,
+    sweep_section,
     ensemble_section,
     load_section,
     tuning_section,
@@ -90,6 +104,8 @@ def build_part(record: Record) -> Part:
 
 def title_of(record: Record) -> str:
     """Return what was measured, in a few words."""
+    if diagnosed(record):
+        return diagnosis_title(record)
     if judged(record):
         return ensemble_title(record)
     models = [one.configuration.get("model") for one in record.measurements]

@@ -110,8 +110,8 @@ def ensemble_section(record: Record) -> Section | None:
 def headline(record: Record) -> tuple[Measurement, Mapping[str, Any]] | None:
     """Return the combination that headlines are about; None in other records."""
     by_name = {one.label: (one, facts) for one, facts in judged(record)}
-    found = [by_name[name] for name in PREFERRED if name in by_name]
-    return (found or list(by_name.values()) or [None])[0]
+    found = [by_name[name] for name in (*PREFERRED, *by_name) if name in by_name]
+    return found[0] if found else None
 
 
 def positive_name(record: Record) -> str:

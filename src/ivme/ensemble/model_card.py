@@ -1,0 +1,178 @@
+"""The model card: what an ensemble is, what it reaches, and what it must not be used for.
+
+Made from the record of an evaluation and the ensemble's own description, so that it states nothing
+that was not measured or written down in training.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ivme.ensemble.ensemble_folder import EnsembleFolder
+from ivme.measure.records import Record
+from ivme.report.document import Block, Document, Note, Paragraph, Part, Section, Table
+from ivme.report.facts import fact_table
+from ivme.report.markdown import render_markdown
+from ivme.report.sections.ensemble import (
+    domain_table,
+    ensemble_findings,
+    headline,
+    judge_table,
+    length_table,
+    member_table,
+    share_only,
+    share_text,
+)
+from ivme.report.wording import date_text
+
+AUTHORSHIP = frozenset(("ai", "human", "machine", "generated"))  # names of labels, lower case
+
+GENERAL_LIMITS = (
+    (
+        "Texts unlike those in training",
+        "A classifier knows the domains, languages and years that it was trained on. On others its "
+        "figures are lower, and its probabilities are too sure. Evaluate it on texts of your own.",
+    ),
+)
+AUTHORSHIP_LIMITS = (
+    (
+        "Non-native writers",
+        "Plain words and regular sentences are what machines write too, so people who write in a "
+        "language that is not their first are taken for machines more often. Not measured here: "
+        "the data do not say who is a native speaker.",
+    ),
+    (
+        "Technical prose",
+        "Abstracts, manuals, legal texts and forms follow rules that leave little room for a style "
+        "of one's own; both kinds of mistakes are more frequent there.",
+    ),
+    (
+        "Generators that it has not seen",
+        "A newer model, another prompt, or a higher temperature may go undetected. A text that was "
+        "paraphrased, translated or edited by hand may too.",
+    ),
+    (
+        "Mixed texts",
+        "One answer stands for the whole text. Of a text that is written in part by each, it says "
+        "nothing reliable.",
+    ),
+)
+NO_PROOF = (
+    "An answer is no proof of who wrote a text. It is a probability that rests on how words are "
+    "used, and it is wrong for some texts of every kind, as the tables above show. Never accuse, "
+    "grade, reject or dismiss anyone on it alone: ask the writer, look at drafts, and let a person "
+    "decide who can be asked for reasons."
+)
+
+
+def model_card(ensemble: EnsembleFolder, record: Record) -> str:
+    """Return the card as Markdown; record: of an evaluation of this very ensemble."""
+    names = [str(ensemble.label_names[label]) for label in ensemble.labels]
+    part = Part(
+        title=f"Model card: {' or '.join(names)}",
+        summary=f"Written {date_text(record.created_at)} by ivme {record.versions['ivme']} for the "
+        f"ensemble with content hash {ensemble.content_hash[:16]}.",
+        blocks=(*_warnings(record), *ensemble_findings(record)),
+        sections=(
+            _description(ensemble, names),
+            _training(ensemble),
+            _reached(record),
+            _limits(ensemble, record, names),
+            *_proof(names),
+        ),
+    )
+    content, _ = render_markdown(Document(title=part.title, parts=(part,)), ".")
+    return content
+
+
+def is_about_authorship(names: list[str]) -> bool:
+    """Return whether the labels say who wrote a text."""
+    return any(name.lower() in AUTHORSHIP for name in names)
+
+
+def _warnings(record: Record) -> list[Block]:
+    return [Note(text=text, word="Mind", is_warning=True) for text in record.notes]
+
+
+def _description(ensemble: EnsembleFolder, names: list[str]) -> Section:
+    kinds = {
+        name: "transformer, a tuned plan" if group.kind == "plan" else _tabular_kind(name)
+        for group in ensemble.groups
+        for name in group.members
+    }
+    table = Table(
+        caption="Members",
+        columns=("Member", "Kind", "Weight in stacking"),
+        rows=tuple((name, kind, _weight(ensemble, name)) for name, kind in kinds.items()),
+        numeric=frozenset((2,)),
+    )
+    text = (
+        f"{len(kinds)} classifiers read a text and each chooses one of {len(names)} labels: "
+        f"{', '.join(names)}. The majority decides; the calibrated probability beside it comes "
+        "from stacking, which weighs the members. The text does not leave the machine that the "
+        "ensemble runs on."
+    )
+    return Section(title="What it is", blocks=(Paragraph(text=text), table))
+
+
+def _tabular_kind(name: str) -> str:
+    kinds = {
+        "DRF": "random forest on n-grams",
+        "GBM": "gradient boosting on n-grams",
+        "GLM": "logistic regression on n-grams",
+    }
+    return kinds.get(name, "on n-grams")
+
+
+def _weight(ensemble: EnsembleFolder, name: str) -> str:
+    if ensemble.stacking is None:
+        return "not trained"
+    return f"{ensemble.stacking.weights_of(ensemble.member_names)[name]:.2f}"
+
+
+def _training(ensemble: EnsembleFolder) -> Section:
+    return Section(
+        title="How it was trained", blocks=(fact_table("How it was trained", ensemble.training),)
+    )
+
+
+def _reached(record: Record) -> Section:
+    blocks: list[Block] = [
+        Paragraph(
+            text=f"On {record.settings['data']}. TPR and FPR: shares of the texts found, at the "
+            "thresholds that were fixed in training for 1% and 5% false positives. Intervals hold "
+            "at 95%, for texts like these."
+        ),
+        judge_table(record),
+    ]
+    built = (build(record) for build in (domain_table, length_table, member_table))
+    blocks += [table for table in built if table is not None]
+    return Section(title="What it reaches", blocks=tuple(blocks))
+
+
+def _limits(ensemble: EnsembleFolder, record: Record, names: list[str]) -> Section:
+    limits = AUTHORSHIP_LIMITS if is_about_authorship(names) else ()
+    rows = (("Short texts", _short_texts(ensemble, record)), *limits, *GENERAL_LIMITS)
+    table = Table(caption="What it cannot do", columns=("With", "It fails because"), rows=rows)
+    return Section(title="What it cannot do", blocks=(table,))
+
+
+def _short_texts(ensemble: EnsembleFolder, record: Record) -> str:
+    text = (
+        f"Under {ensemble.least_words} words there is too little to go by; answers say so, and are "
+        "close to a guess."
+    )
+    best = headline(record)
+    groups: Mapping[str, Any] = best[1]["by_length"] if best else {}
+    if len(groups) > 1:
+        shortest, longest = (groups[name] for name in (next(iter(groups)), list(groups)[-1]))
+        text += (
+            f" Measured: {share_text(shortest['accuracy'])} right with {next(iter(groups))} words, "
+            f"{share_only(longest['accuracy'])} with {list(groups)[-1]}."
+        )
+    return text
+
+
+def _proof(names: list[str]) -> tuple[Section, ...]:
+    if not is_about_authorship(names):
+        return ()
+    return (Section(title="No proof of authorship", blocks=(Paragraph(text=NO_PROOF),)),)

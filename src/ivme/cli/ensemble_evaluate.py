@@ -1,0 +1,163 @@
+"""`ivme ensemble evaluate`: how good an ensemble is on labeled texts, and printing of it."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ivme.cli.ensemble_progress import changing_line
+from ivme.cli.handing_over import check_writable
+from ivme.cli.printing import notices, print_table, results
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ivme.ensemble.labeled_texts import LabeledTexts
+    from ivme.measure.records import Record
+
+DEMO_NOTE = (
+    "A demo: the texts are Python's documentation, and what small models trained on it wrote. They "
+    "are far easier to tell apart than real texts."
+)
+
+
+def evaluate(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The folder that `ivme ensemble train` wrote.")
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Labeled texts: .csv, .tsv or .jsonl; those of the demo unless given."),
+    ] = None,
+    text_column: Annotated[str, typer.Option(help="Column with the texts.")] = "text",
+    label_column: Annotated[str, typer.Option(help="Column with the true labels.")] = "label",
+    domain_column: Annotated[
+        str | None, typer.Option(help="Column with kinds of texts, to be told apart.")
+    ] = None,
+    positive: Annotated[
+        str | None, typer.Option(help="The label to be found; the first one unless given.")
+    ] = None,
+    card: Annotated[
+        bool,
+        typer.Option("--card", help="Write the figures into the folder's model card too."),
+    ] = False,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads; as the plans say unless given.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, ...; auto: a GPU if there is one.")
+    ] = "auto",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the record to this file.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the record alone, as JSON.")] = False,
+) -> None:
+    """Judge an ensemble and each of its members on labeled texts.
+
+    AUROC, accuracy, true positives at the thresholds that were fixed in training, calibration; by
+    domain and by length, with intervals.
+    """
+    from ivme.ensemble.ensemble_folder import EnsembleFolder
+    from ivme.ensemble.evaluation import evaluate as judge
+    from ivme.ensemble.evaluation_record import evaluation_record
+
+    check_writable(output)
+    with changing_line() as tell:
+        ensemble = EnsembleFolder.read(folder)
+        texts, domains, notes = _texts(data, text_column, label_column, domain_column, tell)
+        evaluation = judge(
+            ensemble,
+            texts,
+            domains,
+            positive=positive,
+            threads=threads,
+            device=device,
+            progress=tell,
+        )
+    record = evaluation_record(
+        evaluation,
+        command=("ivme", *sys.argv[1:]),
+        settings={"folder": str(folder), "threads": threads, "device": device},
+        notes=notes,
+    )
+    hand_over(record, output, as_json=json)
+    if card:
+        keep_in_folder(ensemble, record)
+        notices().print(f"wrote the model card of {folder}", markup=False)
+
+
+def _texts(
+    data: Path | None,
+    text_column: str,
+    label_column: str,
+    domain_column: str | None,
+    progress: "Callable[[str], None]",
+) -> "tuple[LabeledTexts, tuple[str, ...] | None, tuple[str, ...]]":
+    """Return texts, domains and what to say of them: from the file, or those of the demo."""
+    from ivme.ensemble.text_table import read_domains, read_table
+
+    if data is None:
+        from ivme.ensemble.demo_texts import demo_texts
+
+        demo = demo_texts(progress=progress)
+        return demo.valid, demo.valid_domains, (DEMO_NOTE,)
+    progress(f"Reading {data}...")
+    domains = None
+    texts = read_table(data, text_column=text_column, label_column=label_column)
+    if domain_column is not None:
+        domains = read_domains(data, domain_column, text_column=text_column)
+    return texts, domains, ()
+
+
+def keep_in_folder(ensemble: object, record: "Record") -> None:
+    """Write the record and the model card that follows from it into the ensemble's folder."""
+    import json
+
+    from ivme.ensemble.ensemble_folder import EnsembleFolder
+    from ivme.ensemble.model_card import model_card
+    from ivme.measure.records import record_to_json
+
+    assert isinstance(ensemble, EnsembleFolder)
+    ensemble.write_reports(
+        evaluation=json.loads(record_to_json(record)), card=model_card(ensemble, record)
+    )
+
+
+def hand_over(record: "Record", output: Path | None, *, as_json: bool) -> None:
+    """Print the record's tables, or the record itself, and keep it if a file was named."""
+    from ivme.measure.records import record_to_json, save_record
+
+    if output is not None:
+        save_record(record, output)
+    if as_json:
+        print(record_to_json(record), end="")
+        return
+    print_evaluation(record)
+    if output is None:
+        print("\nKeep every score with --output FILE; `ivme report FILE` makes a page of it.")
+    else:
+        print(f"\nrecord: {output}\nnext:   ivme report {output}")
+
+
+def print_evaluation(record: "Record") -> None:
+    """Print what an evaluation found."""
+    from ivme.report.document import Paragraph
+    from ivme.report.sections.ensemble import (
+        domain_table,
+        ensemble_findings,
+        judge_table,
+        length_table,
+    )
+
+    console = results()
+    for build in (judge_table, domain_table, length_table):
+        table = build(record)
+        if table is not None:
+            print_table(console, table)
+    console.print()
+    for block in ensemble_findings(record):
+        assert isinstance(block, Paragraph)
+        console.print(block.text, markup=False)
+    for note in record.notes:
+        console.print(f"note: {note}", style="yellow", markup=False)

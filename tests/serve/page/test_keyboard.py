@@ -1,6 +1,6 @@
 import pytest
 from playwright.sync_api import expect
-from wire_double import HOLD, LONG_TEXT, START
+from wire_double import HOLD, LONG_TEXT, START, whole_script
 
 pytestmark = pytest.mark.browser
 
@@ -39,6 +39,7 @@ def test_a_reader_without_a_pointer_reaches_everything(visit):
     tab_to(page, "#entries button")
     page.keyboard.press("Enter")
     expect(page.locator("#status")).to_contain_text("Opened again")
+    expect(page.locator("#entries button")).to_be_focused()
 
 
 def test_arrows_walk_through_sentences_and_escape_closes_the_tooltip(visit):
@@ -95,6 +96,23 @@ def test_shortcuts_analyze_and_clear_from_anywhere(visit, double, key):
     expect(page.locator("#sentences")).to_be_hidden()
     expect(page.locator("#status")).to_have_text("Cleared.")
     expect(page.locator("#entries li")).to_have_count(1)
+
+
+def test_the_focus_moves_on_when_its_button_goes_away(visit, double):
+    double.script = [START, HOLD, *whole_script(LONG_TEXT)[1:]]
+    double.refuse(429, "queue_full", "256 texts wait already")
+    page = visit()
+    page.fill("#text", LONG_TEXT)
+    page.keyboard.press("Control+Enter")
+    tab_to(page, "#problem button")
+    page.keyboard.press("Enter")
+    expect(page.locator("#problem")).to_be_hidden()
+    expect(page.locator("#analyze")).to_be_focused()
+    page.locator("#stop").focus()
+    double.release()
+    expect(page.locator("#verdict .words")).to_have_text("Probably written by AI")
+    expect(page.locator("#analyze")).to_be_focused()
+    assert "status of 429" in visit.complaints.pop()
 
 
 def test_clearing_cancels_what_runs(visit, double):

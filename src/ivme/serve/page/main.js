@@ -63,14 +63,13 @@ async function receive(text, options) {
     if (options.signal.aborted) return; // a newer request owns the page now
     if (message.event === "error") throw errorFromBody(message.data.error, { status: 500 });
     analysis = applyEvent(analysis, message);
-    if (message.event === "member_down") announce(say("announceDown", message.data.name));
     if (message.event === "ensemble") announceVerdict();
     showAnalysis();
   }
   if (analysis.status !== "done") {
     throw new ServiceError({ status: 0, code: "connection_lost", message: "" });
   }
-  addEntry(analysis);
+  keepEntry();
 }
 
 async function receiveAtOnce(text, options) {
@@ -79,7 +78,7 @@ async function receiveAtOnce(text, options) {
   if (options.signal.aborted) return;
   analysis = applyClassification(analysis, answer, performance.now() - startedAt);
   announceVerdict();
-  addEntry(analysis);
+  keepEntry();
 }
 
 function fail(problem) {
@@ -98,7 +97,6 @@ function stop() {
   analysis = endEarly(analysis, "stopped");
   announce(say("stopped"));
   showAnalysis();
-  byId("analyze").focus();
 }
 
 function clear() {
@@ -127,8 +125,13 @@ function trySample(text) {
 }
 
 function announceVerdict() {
-  const { verdict } = analysis;
-  announce(`${verdictWords(verdict)}. ${say("confidence")} ${format.percent(verdict.confidence)}.`);
+  const { verdict, rows } = analysis;
+  const down = rows.filter(({ state }) => state === "down");
+  const parts = [
+    `${verdictWords(verdict)}. ${say("confidence")} ${format.percent(verdict.confidence)}.`,
+    ...down.map(({ name }) => say("announceDown", name)),
+  ];
+  announce(parts.join(" ")); // at once: a second announcement would cut off the first
 }
 
 function announce(text) {
@@ -142,11 +145,27 @@ function bringIntoView() {
 }
 
 function showAnalysis() {
-  byId("stop").hidden = analysis?.status !== "running";
+  showStop();
   if (info === null) return;
   showResult(analysis, info);
   showSentences(analysis, info);
-  showProblem(analysis?.problem ?? null, start);
+  showProblem(analysis?.problem ?? null, () => retry(start));
+}
+
+function showStop() {
+  const stopButton = byId("stop");
+  const hadFocus = document.activeElement === stopButton;
+  stopButton.hidden = analysis?.status !== "running";
+  if (hadFocus && stopButton.hidden) byId("analyze").focus();
+}
+
+function retry(action) {
+  byId("analyze").focus(); // the button that was pressed goes away with the problem
+  action();
+}
+
+function keepEntry() {
+  addEntry(analysis);
   showEntries(reopen);
 }
 
@@ -162,8 +181,11 @@ function showAll() {
   setText(byId("footer"), info === null ? "Ivme" : say("footer", info.version));
   composer.showCounts(info);
   composer.showSamples(trySample);
-  if (isClassifier) showAnalysis();
-  if (connectProblem !== null) showProblem(connectProblem, connect);
+  if (isClassifier) {
+    showAnalysis();
+    showEntries(reopen);
+  }
+  if (connectProblem !== null) showProblem(connectProblem, () => retry(connect));
 }
 
 function isDetector() {

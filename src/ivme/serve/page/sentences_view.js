@@ -9,10 +9,10 @@ let shown = null; // the sentences on show, to leave the document alone when not
 export function showSentences(analysis, info) {
   const sentences = analysis?.sentences ?? [];
   byId("sentences").hidden = sentences.length === 0;
-  hideTooltip();
   byId("legend").replaceChildren(...legend(info));
   if (shown === sentences) return relabel(sentences, info);
   shown = sentences;
+  hideTooltip();
   byId("marked").replaceChildren(...mark(analysis?.text ?? "", sentences));
   return relabel(sentences, info);
 }
@@ -85,9 +85,9 @@ export function connectSentences() {
   const reading = marked.parentElement;
   reading.addEventListener("pointerover", ({ target }) => {
     if (target.parentElement === marked) showTooltip(target);
-    else if (target !== byId("tooltip")) hideTooltip(); // the tooltip itself may be pointed at
+    else if (target !== byId("tooltip")) restTooltip(); // the tooltip itself may be pointed at
   });
-  reading.addEventListener("pointerleave", hideTooltip);
+  reading.addEventListener("pointerleave", restTooltip);
   document.addEventListener("keydown", ({ key }) => {
     if (key === "Escape") hideTooltip();
   });
@@ -135,6 +135,13 @@ function placeTooltip(tooltip, span) {
   const most = reading.width - tooltip.offsetWidth;
   tooltip.style.left = `${Math.max(0, Math.min(line.left - reading.left, most))}px`;
   tooltip.style.top = `${(isRoomAbove ? line.top - tooltip.offsetHeight : line.bottom) - reading.top}px`;
+}
+
+function restTooltip() {
+  // The pointer points at nothing now; a sentence that has the focus keeps its tooltip.
+  const focused = byId("marked").querySelector(":focus");
+  if (focused === null) hideTooltip();
+  else showTooltip(focused);
 }
 
 function hideTooltip() {

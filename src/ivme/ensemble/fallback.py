@@ -17,7 +17,7 @@ from ivme.measure.memory_guard import is_out_of_memory
 SHORTER_TOKENS = 256  # that texts are cut to, in the place of the usual 512
 
 
-# What opens a group by its name: EnsembleFolder.open_group, or a caller's own. `max_length` is given
+# What opens a group by its name, as EnsembleFolder.open_group does. `max_length` is given
 # only where texts are to be cut shorter.
 GroupOpener = Callable[..., MemberGroup]
 

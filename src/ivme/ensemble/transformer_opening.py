@@ -48,7 +48,7 @@ def open_transformer(
     check_weights()
     return TransformerMember(
         group.name,
-        _open_weights(weights, plan_folder, chosen, threads or 1, max_length),
+        open_weights(weights, plan_folder, chosen, threads or 1, max_length),
         labels,
         threshold=group.threshold,
         notes=(note,),
@@ -69,7 +69,7 @@ def _choose(device: str, planned: str, *, has_weights: bool) -> tuple[str, str]:
     return choice.name, f"device {choice.name}: {choice.reason}"
 
 
-def _open_weights(
+def open_weights(
     weights: Path, plan_folder: Path, device: str, threads: int, max_length: int | None
 ) -> "Predictor":
     """Return a predictor on the weights: bfloat16 on an accelerator, float32 on the processor."""

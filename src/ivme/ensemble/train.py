@@ -1,0 +1,287 @@
+"""Training of an ensemble: labeled texts in, a folder of members that vote out.
+
+The members are trained on the training texts; thresholds, stacking and the quality of exported
+transformers are settled on the validation texts, which no member was trained on.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ivme.ensemble.ensemble_folder import (
+    ENSEMBLE_FILE,
+    REPORTS,
+    TABULAR,
+    WEIGHTS_FOLDER,
+    EnsembleFolder,
+)
+from ivme.ensemble.ensemble_json import GroupEntry, ensemble_to_json
+from ivme.ensemble.groups import MemberGroup, Probabilities, TabularGroup, TransformerMember
+from ivme.ensemble.labeled_texts import LabeledTexts, check_labels, hold_out, without_texts_of
+from ivme.ensemble.manifest import FORMAT, write_manifest
+from ivme.ensemble.stacking import Stacking
+from ivme.ensemble.stacking_fitting import FOLDS, fit_stacking
+from ivme.ensemble.thresholds import best_f1_threshold
+from ivme.ensemble.trainers.settings import MEMBERS as TABULAR_MEMBERS
+from ivme.ensemble.training import TabularSettings, train_tabular
+from ivme.ensemble.transformer_plan import PlanSettings, make_plan
+from ivme.ensemble.transformer_settings import FAMILIES, TransformerSettings
+from ivme.ensemble.transformer_training import train_transformer
+from ivme.errors import UsageError
+
+MEMBERS = (*FAMILIES, *TABULAR_MEMBERS)
+MOST_HELD_OUT = 2000  # texts to validate on, where a part of the training texts is held out
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleSettings:
+    """What to train.
+
+    members: some of MEMBERS, in the order of answers. label_names: label -> what people read.
+    least_words: texts with fewer are called too short to judge. held_out_share: of the training
+    texts, to validate on where no other texts are given. keep_weights: keep the transformers'
+    weights beside their plans, for a GPU. trainer: of the tabular members, "sklearn" or "h2o".
+    """
+
+    members: tuple[str, ...] = MEMBERS
+    trainer: str = "sklearn"
+    tabular: TabularSettings = field(default_factory=TabularSettings)
+    transformers: Mapping[str, TransformerSettings] = field(
+        default_factory=lambda: {name: TransformerSettings() for name in FAMILIES}
+    )
+    plans: PlanSettings = field(default_factory=PlanSettings)
+    label_names: Mapping[str, str] = field(default_factory=dict)
+    least_words: int = 50
+    held_out_share: float = 0.15
+    keep_weights: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.members or not set(self.members) <= set(MEMBERS):
+            raise UsageError(
+                f"members={', '.join(self.members) or 'none'}; expected some of "
+                f"{', '.join(MEMBERS)}"
+            )
+        if not 0 < self.held_out_share < 1 or self.least_words < 0:
+            raise UsageError(
+                f"held_out_share={self.held_out_share}, least_words={self.least_words}; expected "
+                "a share between 0 and 1, and 0 words or more"
+            )
+
+    @property
+    def transformer_names(self) -> tuple[str, ...]:
+        """The transformers to train, in order."""
+        return tuple(name for name in FAMILIES if name in self.members)
+
+    @property
+    def tabular_names(self) -> tuple[str, ...]:
+        """The tree and linear members to train, in order."""
+        return tuple(name for name in TABULAR_MEMBERS if name in self.members)
+
+
+def train_ensemble(
+    settings: EnsembleSettings,
+    train: LabeledTexts,
+    valid: LabeledTexts | None = None,
+    *,
+    folder: str | Path,
+    progress: Progress = lambda line: None,
+) -> EnsembleFolder:
+    """Train the members, settle how they are combined, and write the folder whole or not at all.
+
+    valid: texts that decide thresholds and weights; None: a part of `train` is held out, in which
+    each label has its share and no text or group that is trained on. Texts of `valid` that are in
+    `train` too are left out. An older ensemble in the folder is replaced.
+
+    Raises:
+        UsageError: one label only, a label missing or unknown in `valid`, a folder that holds
+            something else, a base that cannot be fine-tuned.
+    """
+    target = Path(folder)
+    check_target(target)
+    check_labels(train, valid)
+    unknown = sorted(set(settings.label_names) - set(train.label_set))
+    if unknown:
+        raise UsageError(
+            f"a name for the label {unknown[0]!r}; {train.source} has {', '.join(train.label_set)}"
+        )
+    train, valid = _parts(settings, train, valid, progress)
+    target.absolute().parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=target.absolute().parent, prefix=f".{target.name}."))
+    try:
+        draft.chmod(0o755)  # mkdtemp makes it private
+        _Training(settings, train, valid, draft, progress).run()
+        _swap_in(draft, target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return EnsembleFolder.read(target)
+
+
+def check_target(folder: Path) -> None:
+    """Raise UsageError, before any work, if the folder holds something other than an ensemble."""
+    if folder.is_file():
+        raise UsageError(f"cannot write the ensemble {folder}: it is a file; name a folder")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    manifest = folder / "manifest.json"
+    if not manifest.is_file() or f'"{FORMAT}"' not in manifest.read_text(errors="replace"):
+        raise UsageError(
+            f"cannot write the ensemble {folder}: the folder holds something else; name an empty "
+            "folder, or one that is not there yet"
+        )
+
+
+class _Training:
+    """One training: each step writes its part of the draft folder."""
+
+    def __init__(
+        self,
+        settings: EnsembleSettings,
+        train: LabeledTexts,
+        valid: LabeledTexts,
+        draft: Path,
+        progress: Progress,
+    ) -> None:
+        self.settings, self.train, self.valid = settings, train, valid
+        self.draft, self.progress = draft, progress
+        self.labels = train.label_set
+        self.truth = valid.numbers(self.labels)
+        self.probabilities: Probabilities = {}
+        self.facts: dict[str, Any] = {}
+
+    def run(self) -> None:
+        """Train all members, and write what binds them."""
+        groups = [self._transformer(name) for name in self.settings.transformer_names]
+        if self.settings.tabular_names:
+            groups.append(self._tabular())
+        content = ensemble_to_json(
+            labels=self.labels,
+            label_names=self.settings.label_names,
+            groups=groups,
+            stacking=self._stacking(),
+            least_words=self.settings.least_words,
+            training=self._all_facts(),
+        )
+        (self.draft / ENSEMBLE_FILE).write_text(content, encoding="utf-8")
+        write_manifest(self.draft, reports=REPORTS)
+
+    def _transformer(self, name: str) -> GroupEntry:
+        settings = self.settings.transformers.get(name, TransformerSettings())
+        weights = self.draft / WEIGHTS_FOLDER / name
+        trained = train_transformer(
+            name, self.train, self.labels, weights, settings=settings, progress=self.progress
+        )
+        plan = make_plan(
+            name,
+            weights,
+            self.draft / name,
+            self.valid,
+            settings=self.settings.plans,
+            progress=self.progress,
+        )
+        if not self.settings.keep_weights:
+            shutil.rmtree(weights.parent)
+        member = TransformerMember.load(
+            name, self.draft / name, self.labels, threads=self.settings.plans.threads
+        )
+        table = self._score(member)[name]
+        self.facts[name] = {"training": trained, "plan": plan}
+        threshold = None
+        if len(self.labels) == 2:
+            threshold = best_f1_threshold(table[:, 1], self.truth == 1)
+        return GroupEntry(name=name, kind="plan", folder=name, members=(name,), threshold=threshold)
+
+    def _tabular(self) -> GroupEntry:
+        names = self.settings.tabular_names
+        settings = replace(self.settings.tabular, members=names)
+        members = train_tabular(
+            self.train.texts,
+            self.train.labels,
+            folder=self.draft / TABULAR,
+            trainer=self.settings.trainer,
+            validation=(self.valid.texts, self.valid.labels),
+            settings=settings,
+            progress=self.progress,
+        )
+        self._score(TabularGroup(members, threads=settings.sizes.threads))
+        self.facts[TABULAR] = {"trainer": self.settings.trainer, "settings": asdict(settings)}
+        return GroupEntry(name=TABULAR, kind=TABULAR, folder=TABULAR, members=names)
+
+    def _score(self, group: MemberGroup) -> Probabilities:
+        """Return what the group says of the validation texts, and keep it for the stacking."""
+        try:
+            found = group.score_batch(self.valid.texts)
+        finally:
+            group.close()
+        self.probabilities.update(found)
+        return found
+
+    def _stacking(self) -> Stacking | None:
+        fewest = int(np.bincount(self.truth, minlength=len(self.labels)).min())
+        if fewest < FOLDS:
+            self.progress(
+                f"No stacking: a label has {fewest} validation texts, and it takes {FOLDS}"
+            )
+            return None
+        self.progress("Fitting the stacking...")
+        return fit_stacking(self.probabilities, self.truth, self.labels, seed=self.settings.seed)
+
+    def _all_facts(self) -> dict[str, Any]:
+        from ivme.measure.records import library_versions
+
+        rows = np.arange(len(self.truth))
+        return {
+            "train": _counts(self.train),
+            "valid": _counts(self.valid),
+            "seed": self.settings.seed,
+            "versions": library_versions(),
+            "members": self.facts,
+            "on_valid": {
+                name: {
+                    "accuracy": float((table.argmax(axis=1) == self.truth).mean()),
+                    "log_loss": float(-np.log(np.maximum(table[rows, self.truth], 1e-12)).mean()),
+                }
+                for name, table in self.probabilities.items()
+            },
+        }
+
+
+def _parts(
+    settings: EnsembleSettings, train: LabeledTexts, valid: LabeledTexts | None, progress: Progress
+) -> tuple[LabeledTexts, LabeledTexts]:
+    """Return the texts to train and to validate on, none of them in both."""
+    if valid is None:
+        train, valid = hold_out(
+            train, settings.held_out_share, seed=settings.seed, most=MOST_HELD_OUT
+        )
+        progress(f"Held out {len(valid)} of {len(train) + len(valid)} texts to validate on")
+        return train, valid
+    kept = without_texts_of(valid, train)
+    if len(kept) < len(valid):
+        progress(f"Left out {len(valid) - len(kept)} validation texts that are trained on")
+        check_labels(train, kept)
+    return train, kept
+
+
+def _counts(data: LabeledTexts) -> dict[str, Any]:
+    texts = {label: data.labels.count(label) for label in data.label_set}
+    return {"source": Path(data.source).name, "texts": texts}
+
+
+def _swap_in(draft: Path, target: Path) -> None:
+    """Rename the finished draft to its place; an older ensemble there makes way first."""
+    if not target.exists():
+        draft.rename(target)
+        return
+    old = Path(tempfile.mkdtemp(dir=target.absolute().parent, prefix=f".{target.name}.old."))
+    try:
+        target.rename(old / target.name)
+        draft.rename(target)
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

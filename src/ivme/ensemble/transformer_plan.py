@@ -1,0 +1,258 @@
+"""From a trained transformer to its plan: the fastest way to run it that keeps its quality.
+
+Either by a search (ivme.tune), or quickly: of a few exports, the likeliest to be fast first, the
+first one that the quality gate lets through. Plans are for the processor; a GPU takes the weights.
+"""
+
+import csv
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ivme.ensemble.groups import readable_text
+from ivme.ensemble.labeled_texts import LabeledTexts
+from ivme.errors import IvmeError, UsageError
+from ivme.measure.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from ivme.engines.protocol import EngineOptions, Prediction
+    from ivme.models.loading import LoadedModel
+    from ivme.tune.quality import Gate
+    from ivme.tune.variants import Variant
+
+# Tried in this order without a search; float32 loses nothing by definition.
+QUICK = (
+    ("openvino", "int8-static"),
+    ("onnxruntime", "int8"),
+    ("openvino", "float32"),
+    ("onnxruntime", "float32"),
+    ("transformers", "float32"),
+)
+EXACT = "float32"
+CALIBRATION_TEXTS = 64
+PROBE_TEXTS = 4  # that say how long a text takes
+MOST_CHARACTERS = 100_000  # of a text that is judged
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSettings:
+    """How plans are made.
+
+    search_s: seconds of search for each transformer; None: the quick way. max_quality_loss: of
+    accuracy, as a share; the gate looks at the upper bound. judge_s: seconds that float32 may take
+    to answer the texts that quality is judged on, in the quick way. threads: that members will run
+    on. engines: NAME or NAME:PRECISION; empty: all.
+    """
+
+    search_s: float | None = None
+    max_quality_loss: float = 0.01
+    judge_s: float = 120.0
+    threads: int = 1
+    engines: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        from ivme.tune.quality import check_budget
+
+        check_budget(self.max_quality_loss)
+        for name, value in (("search_s", self.search_s), ("judge_s", self.judge_s)):
+            if value is not None and not value > 0:
+                raise UsageError(f"{name}={value}; expected more than 0")
+        if self.threads < 1:
+            raise UsageError(f"threads={self.threads}; expected 1 or more")
+        if self.search_s is None and self.engines and not quick_choices(self.engines):
+            known = ", ".join(f"{engine}:{precision}" for engine, precision in QUICK)
+            raise UsageError(
+                f"engines={', '.join(self.engines)}; without a search expected some of {known}"
+            )
+
+
+def quick_choices(engines: Sequence[str]) -> list[tuple[str, str]]:
+    """Return those of QUICK that "NAME" or "NAME:PRECISION" ask for; all if none is given."""
+    return [
+        (engine, precision)
+        for engine, precision in QUICK
+        if not engines or engine in engines or f"{engine}:{precision}" in engines
+    ]
+
+
+def make_plan(
+    name: str,
+    weights: Path,
+    folder: Path,
+    judged: LabeledTexts,
+    *,
+    settings: PlanSettings,
+    progress: Callable[[str], None] = lambda line: None,
+    clock: Clock | None = None,
+) -> dict[str, Any]:
+    """Write the plan of a trained classifier into the folder; return how it was chosen.
+
+    judged: texts that it was not trained on; quality is what is lost on them.
+
+    Raises:
+        IvmeError: no way to run it keeps the quality.
+    """
+    if settings.search_s is not None:
+        return _search(name, weights, folder, judged, settings, progress)
+    progress(f"Exporting {name}...")
+    return _QuickChoice(name, weights, judged, settings, clock or SystemClock()).write(
+        folder, progress
+    )
+
+
+def _search(
+    name: str,
+    weights: Path,
+    folder: Path,
+    judged: LabeledTexts,
+    settings: PlanSettings,
+    progress: Callable[[str], None],
+) -> dict[str, Any]:
+    from ivme.bench.configuration import TextSource
+    from ivme.tune.configuration import TuneConfig
+    from ivme.tune.tuning import run_tune
+
+    assert settings.search_s is not None
+    progress(f"Tuning {name}: a search of {settings.search_s:.0f} s...")
+    with tempfile.TemporaryDirectory(prefix="ivme-tune-") as scratch:
+        path = Path(scratch) / "judged.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            rows = zip(_readable(judged.texts), judged.labels, strict=True)
+            csv.writer(file).writerows([("text", "label"), *rows])
+        config = TuneConfig(
+            model=str(weights),
+            texts=TextSource(file=str(path), column="text"),
+            labels="label",
+            max_quality_loss=settings.max_quality_loss,
+            budget_s=settings.search_s,
+            engines=settings.engines,
+            threads=(settings.threads,),
+            device="cpu",
+            kind="classifier",
+        )
+        result = run_tune(config, folder, command=("ivme", "ensemble", "train"))
+    if result.plan is None or result.chosen is None:
+        raise IvmeError(f"member {name} cannot be tuned: {result.failure}")
+    progress(f"{name} runs on {result.plan.variant.label}")
+    return {
+        "how": "search",
+        "seconds": settings.search_s,
+        "variant": result.plan.variant.label,
+        "quality": result.chosen.quality,
+    }
+
+
+class _QuickChoice:
+    """The first of a few variants that keeps the quality of float32."""
+
+    def __init__(
+        self, name: str, weights: Path, judged: LabeledTexts, settings: PlanSettings, clock: Clock
+    ) -> None:
+        from ivme.engines.protocol import EngineOptions
+        from ivme.models.loading import load_model
+
+        self.name, self.settings = name, settings
+        self.model = replace(load_model(str(weights), kind="classifier"), reference=name)
+        texts = _readable(judged.texts)
+        self.options = EngineOptions(
+            threads=settings.threads, calibration_texts=texts[-CALIBRATION_TEXTS:]
+        )
+        self.texts, reference = self._reference(texts, clock)
+        self.gate = self._gate(reference, judged.labels[: len(self.texts)])
+        self.tried: list[dict[str, Any]] = []
+
+    def write(self, folder: Path, progress: Callable[[str], None]) -> dict[str, Any]:
+        """Write the plan of the first variant that passes, and return what was tried."""
+        from ivme.tune.plan import write_plan
+
+        for engine, precision in quick_choices(self.settings.engines):
+            variant = _variant(engine, precision, self.settings.threads)
+            reason = self._why_not(variant)
+            self.tried[-1]["reason"] = reason
+            if reason is not None:
+                progress(f"{self.name} not on {variant.name}: {reason}")
+                continue
+            evidence = {"how": "quick", "tried": self.tried}
+            write_plan(
+                folder, model=self.model, variant=variant, options=self.options, evidence=evidence
+            )
+            progress(f"{self.name} runs on {variant.name}")
+            return {"how": "quick", "variant": variant.label, "tried": self.tried}
+        reasons = "; ".join(f"{one['name']}: {one['reason']}" for one in self.tried)
+        raise IvmeError(
+            f"member {self.name} cannot be run within a quality loss of "
+            f"{self.settings.max_quality_loss:.1%}: {reasons}; allow more, or other engines"
+        )
+
+    def _reference(
+        self, texts: Sequence[str], clock: Clock
+    ) -> "tuple[tuple[str, ...], list[Prediction]]":
+        """Return what float32 says of as many texts as there is time for, and these texts."""
+        variant = _variant("transformers", EXACT, self.settings.threads)
+        start_s = clock.now()
+        found = _answers(self.model, variant, self.options, texts[:PROBE_TEXTS])
+        each_s = max((clock.now() - start_s) / len(found), 1e-6)
+        count = max(PROBE_TEXTS, min(len(texts), int(self.settings.judge_s / each_s)))
+        judged = tuple(texts[:count])
+        rest = judged[PROBE_TEXTS:]
+        if rest:
+            found += _answers(self.model, variant, self.options, rest)
+        return judged, found
+
+    def _gate(self, reference: "list[Prediction]", labels: Sequence[str]) -> "Gate":
+        from ivme.tune.quality import Gate
+
+        return Gate(
+            kind="classifier",
+            reference=reference,
+            budget=self.settings.max_quality_loss,
+            labels=labels,
+        )
+
+    def _why_not(self, variant: "Variant") -> str | None:
+        """Return why the variant is not taken; None: it is. Keeps what was found in `tried`."""
+        from ivme.tune.space import load_engines, why_unusable
+
+        self.tried.append({"name": variant.name, "quality": None})
+        engine = load_engines([variant.engine])[variant.engine]
+        refusal = engine if isinstance(engine, str) else engine.refusal(self.model)
+        if refusal is not None:
+            return refusal
+        try:
+            found = _answers(self.model, variant, self.options, self.texts)
+        except Exception as error:  # libraries fail in their own ways; the next may do
+            return why_unusable(variant.engine, error)
+        quality = self.gate.judge(found)
+        self.tried[-1]["quality"] = quality.as_facts()
+        if variant.precision == EXACT or quality.is_accepted:
+            return None
+        return (
+            f"it may lose {quality.loss_bound:.2%} of accuracy (found {quality.loss:.2%} on "
+            f"{quality.texts} texts), more than {quality.budget:.2%}"
+        )
+
+
+def _answers(
+    model: "LoadedModel", variant: "Variant", options: "EngineOptions", texts: Sequence[str]
+) -> "list[Prediction]":
+    from ivme.engines.batching import Batching, predict_all
+    from ivme.engines.registry import get_engine
+
+    session = get_engine(variant.engine).prepare(model, variant.options(options))
+    try:
+        return predict_all(session, texts, Batching(batch_size=16, order="packed"))
+    finally:
+        session.close()
+
+
+def _variant(engine: str, precision: str, threads: int) -> "Variant":
+    from ivme.engines.batching import Batching
+    from ivme.tune.variants import Variant
+
+    return Variant(engine=engine, precision=precision, threads=threads, batching=Batching())
+
+
+def _readable(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(readable_text(text, MOST_CHARACTERS) for text in texts)

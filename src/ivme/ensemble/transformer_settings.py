@@ -1,0 +1,90 @@
+"""What a transformer member is trained from, how large it is, and how long that may take."""
+
+from dataclasses import dataclass
+
+from ivme.errors import UsageError
+
+FAMILIES = ("BERT", "RoBERTa")  # names of members, and of what is made from scratch for them
+
+# Seconds of training for each text where no budget is given, and the limits of that.
+BUDGET_S_PER_TEXT = 0.1
+LEAST_BUDGET_S = 30.0
+MOST_BUDGET_S = 600.0
+
+TEXTS_TO_A_ROW = 60  # a batch holds one of so many texts, within 8 and 32
+
+# From scratch a small network needs many passes at a high rate; fine-tuning forgets at such rates.
+SCRATCH_EPOCHS, SCRATCH_RATE, SCRATCH_MASKED = 20, 5e-4, 0.1
+TUNED_EPOCHS, TUNED_RATE, TUNED_MASKED = 4, 4e-5, 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerSettings:
+    """How one transformer is trained.
+
+    base: a model folder, preset or hub id to fine-tune; None: a small one from scratch, of the
+    sizes here, with a tokenizer trained on the texts. max_length: tokens; longer texts are cut.
+    budget_s: seconds of training at most; None: a tenth of one for each text, 30 to 600. epochs:
+    passes over the texts at most; fewer if the loss on texts kept apart has not fallen for
+    `patience` of them. batch_size: None: from 8 for few texts to 32 for many. device: None: the
+    fastest that is there.
+    """
+
+    base: str | None = None
+    layers: int = 2
+    hidden_size: int = 128
+    heads: int = 2
+    vocabulary_size: int = 8000
+    max_length: int = 512
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    budget_s: float | None = None
+    patience: int = 3
+    seed: int = 0
+    threads: int = 1
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        counts = ("layers", "hidden_size", "heads", "patience", "threads")
+        given = {name: getattr(self, name) for name in counts}
+        given["epochs"] = 1 if self.epochs is None else self.epochs
+        given["batch_size"] = 1 if self.batch_size is None else self.batch_size
+        for name, value in given.items():
+            if value < 1:
+                raise UsageError(f"{name}={value}; expected 1 or more")
+        if self.hidden_size % self.heads:
+            raise UsageError(
+                f"hidden_size={self.hidden_size}, heads={self.heads}; expected a multiple of heads"
+            )
+        if self.max_length < 8 or self.vocabulary_size < 500:
+            raise UsageError(
+                f"max_length={self.max_length}, vocabulary_size={self.vocabulary_size}; expected "
+                "8 or more, and 500 or more"
+            )
+        for name, number in (("budget_s", self.budget_s), ("learning_rate", self.learning_rate)):
+            if number is not None and not number > 0:
+                raise UsageError(f"{name}={number}; expected more than 0")
+
+    @property
+    def rate(self) -> float:
+        """The highest learning rate."""
+        return self.learning_rate or (TUNED_RATE if self.base else SCRATCH_RATE)
+
+    @property
+    def most_epochs(self) -> int:
+        """Passes over the texts at most."""
+        return self.epochs or (TUNED_EPOCHS if self.base else SCRATCH_EPOCHS)
+
+    @property
+    def masked_share(self) -> float:
+        """The share of tokens that are hidden while training."""
+        return TUNED_MASKED if self.base else SCRATCH_MASKED
+
+    def texts_per_batch(self, texts: int) -> int:
+        """Return the batch size; small for few texts, which would else give few steps."""
+        return self.batch_size or min(max(texts // TEXTS_TO_A_ROW, 8), 32)
+
+    def seconds_for(self, texts: int) -> float:
+        """Return the seconds that training on so many texts may take."""
+        return self.budget_s or min(max(BUDGET_S_PER_TEXT * texts, LEAST_BUDGET_S), MOST_BUDGET_S)

@@ -4,6 +4,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "bindings.h"
 #include "tree_ensemble.h"
@@ -27,7 +28,11 @@ class CheckedForest {
 public:
     CheckedForest(Matrix<uint8_t> nodes, Vector<int32_t> roots, Vector<int32_t> outputs,
                   Matrix<double> leaf_values, int64_t features, bool has_float_inputs)
-        : nodes_(nodes), roots_(roots), outputs_(outputs), leaf_values_(leaf_values) {
+        : nodes_(nodes),
+          roots_(roots),
+          outputs_(outputs),
+          leaf_values_(leaf_values),
+          features_(features) {
         if (nodes.shape(1) != sizeof(TreeNode)) refuse("nodes: expected 24 bytes each");
         if (reinterpret_cast<uintptr_t>(nodes.data()) % alignof(TreeNode) != 0)
             refuse("nodes: expected memory aligned to 8 bytes");
@@ -39,11 +44,15 @@ public:
                    leaf_values.data(),
                    static_cast<int64_t>(roots.shape(0)),
                    static_cast<int64_t>(leaf_values.shape(1)),
-                   features,
+                   nullptr,
+                   0,
                    has_float_inputs};
         check_nodes();
         check_trees();
+        number_slots();
     }
+
+    CheckedForest(const CheckedForest&) = delete;  // forest_ points into it
 
     void add_scores(const Vector<int64_t>& starts, const Vector<int32_t>& indices,
                     const Vector<double>& values, const MatrixOut& scores) const {
@@ -66,7 +75,7 @@ private:
         for (int64_t i = 0; i < count; ++i) {
             const TreeNode& node = forest_.nodes[i];
             const bool is_sound = node.feature < 0 ? node.left >= 0 && node.left < leaves
-                                                   : node.feature < forest_.features &&
+                                                   : node.feature < features_ &&
                                                          node.left > i && node.left < count &&
                                                          node.right > i && node.right < count;
             if (!is_sound) refuse("node " + std::to_string(i) + " points outside of the forest");
@@ -92,15 +101,33 @@ private:
             if (start[r] > start[r + 1]) refuse("starts: must not decrease");
         const int32_t* index = indices.data();
         for (int64_t j = start[0]; j < start[rows]; ++j)
-            if (index[j] < 0 || index[j] >= forest_.features)
+            if (index[j] < 0 || index[j] >= features_)
                 refuse("indices: " + std::to_string(index[j]) + " is none of the " +
-                       std::to_string(forest_.features) + " features");
+                       std::to_string(features_) + " features");
+    }
+
+    // Trees read few of the features, often: these get a short row of their own to be looked up in.
+    void number_slots() {
+        const size_t count = nodes_.shape(0);
+        slotted_.assign(forest_.nodes, forest_.nodes + count);
+        slots_.assign(static_cast<size_t>(features_), -1);
+        for (TreeNode& node : slotted_) {
+            if (node.feature < 0) continue;
+            int32_t& slot = slots_[static_cast<size_t>(node.feature)];
+            if (slot < 0) slot = static_cast<int32_t>(forest_.read_features++);
+            node.feature = slot;
+        }
+        forest_.nodes = slotted_.data();
+        forest_.slots = slots_.data();
     }
 
     Matrix<uint8_t> nodes_;
     Vector<int32_t> roots_;
     Vector<int32_t> outputs_;
     Matrix<double> leaf_values_;
+    int64_t features_;
+    std::vector<TreeNode> slotted_;  // the nodes, by slots in the place of features
+    std::vector<int32_t> slots_;     // [features]
     Forest forest_{};
     int64_t score_width_ = 0;
 };

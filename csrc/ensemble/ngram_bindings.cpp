@@ -1,7 +1,8 @@
-// Reads Python's texts, releases the GIL, counts.
+// Reads Python's texts, releases the GIL, counts and measures.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <stdexcept>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "bindings.h"
 #include "ngrams.h"
+#include "style.h"
 
 namespace nb = nanobind;
 
@@ -34,9 +36,10 @@ bool is_space(CodePoint point) { return Py_UNICODE_ISSPACE(point); }
 
 Splitting splitting_of(const std::string& name) {
     if (name == "word") return Splitting::kWords;
+    if (name == "token") return Splitting::kTokens;
     if (name == "char") return Splitting::kCharacters;
     if (name == "char_wb") return Splitting::kCharactersInWords;
-    throw std::invalid_argument("splitting: expected word, char or char_wb");
+    throw std::invalid_argument("splitting: expected word, token, char or char_wb");
 }
 
 template <typename T>
@@ -66,6 +69,25 @@ auto count(const NgramCounter& counter, const nb::str& text) {
     return nb::make_tuple(to_numpy(std::move(numbers)), to_numpy(std::move(counts)));
 }
 
+bool is_letter(CodePoint point) { return Py_UNICODE_ISALPHA(point); }
+bool is_upper(CodePoint point) { return Py_UNICODE_ISUPPER(point); }
+bool is_lower(CodePoint point) { return Py_UNICODE_ISLOWER(point); }
+bool is_digit(CodePoint point) { return Py_UNICODE_ISDIGIT(point); }
+
+auto style(const nb::str& text) {
+    const std::vector<CodePoint> points = code_points(text);
+    std::vector<double> figures;
+    {
+        const nb::gil_scoped_release released;
+        figures = measure_style(points, {is_letter, is_upper, is_lower, is_digit, is_space});
+    }
+    return to_numpy(std::move(figures));
+}
+
+std::vector<std::string> names_of_style() {
+    return {style_names().begin(), style_names().end()};
+}
+
 }  // namespace
 
 void bind_ngrams(nb::module_& module) {
@@ -73,7 +95,10 @@ void bind_ngrams(nb::module_& module) {
         .def(nb::new_(&make_counter), nb::arg("splitting"), nb::arg("shortest"), nb::arg("longest"),
              nb::arg("ngrams"))
         .def("count", &count, nb::arg("text"),
-             "Return the numbers of the n-grams in a lower-cased text, rising, and their counts.");
+             "Return the numbers of the n-grams in the text, rising, and their counts.");
+    module.def("measure_style", &style, nb::arg("text"),
+               "Return the figures of how a text is written, in the order of style_names().");
+    module.def("style_names", &names_of_style);
 }
 
 }  // namespace ivme

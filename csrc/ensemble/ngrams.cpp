@@ -62,6 +62,7 @@ template <typename See>
 void NgramCounter::split(const std::vector<CodePoint>& text, const See& see) const {
     switch (splitting_) {
         case Splitting::kWords:
+        case Splitting::kTokens:
             return split_words(text, see);
         case Splitting::kCharacters:
             return split_characters(collapsed(text), see);
@@ -70,15 +71,23 @@ void NgramCounter::split(const std::vector<CodePoint>& text, const See& see) con
     }
 }
 
-// A word is a run of two or more letters, digits and underscores; words join with one blank.
+// Where the word ends that starts here, or `at` if none does. A word is a run of letters, digits and
+// underscores, two at least; among tokens one is enough, and every mark is a token of its own.
+size_t NgramCounter::end_of_word(const std::vector<CodePoint>& text, size_t at) const {
+    size_t end = at;
+    while (end < text.size() && kinds_.is_word(text[end])) ++end;
+    if (splitting_ == Splitting::kWords) return end - at >= 2 ? end : at;
+    return end == at && !kinds_.is_space(text[at]) ? at + 1 : end;
+}
+
+// Words join with one blank.
 template <typename See>
 void NgramCounter::split_words(const std::vector<CodePoint>& text, const See& see) const {
     std::vector<CodePoint> joined;
     std::vector<std::pair<size_t, size_t>> words;  // start and end in `joined`
     for (size_t at = 0; at < text.size();) {
-        size_t end = at;
-        while (end < text.size() && kinds_.is_word(text[end])) ++end;
-        if (end - at >= 2) {
+        const size_t end = end_of_word(text, at);
+        if (end > at) {
             words.emplace_back(joined.size(), joined.size() + end - at);
             joined.insert(joined.end(), text.begin() + at, text.begin() + end);
             joined.push_back(kBlank);

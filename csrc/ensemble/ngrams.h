@@ -9,7 +9,7 @@ namespace ivme {
 
 using CodePoint = uint32_t;
 
-enum class Splitting { kWords, kCharacters, kCharactersInWords };
+enum class Splitting { kWords, kTokens, kCharacters, kCharactersInWords };
 
 // N-grams by their numbers; equal ones are found by hash, then compared code point by code point.
 class Vocabulary {
@@ -39,7 +39,7 @@ struct CharacterKinds {
     bool (*is_space)(CodePoint);
 };
 
-// Counts the n-grams of lower-cased texts.
+// Counts the n-grams of texts; whoever calls makes them lower-case first, where that is wanted.
 class NgramCounter {
 public:
     NgramCounter(Splitting splitting, size_t shortest, size_t longest, CharacterKinds kinds,
@@ -60,6 +60,7 @@ private:
     void split(const std::vector<CodePoint>& text, const See& see) const;
     template <typename See>
     void split_words(const std::vector<CodePoint>& text, const See& see) const;
+    size_t end_of_word(const std::vector<CodePoint>& text, size_t at) const;
     template <typename See>
     void split_characters(const std::vector<CodePoint>& text, const See& see) const;
     template <typename See>

@@ -51,15 +51,20 @@ void add_row(const Forest& forest, const double* row, double* scores) {
 
 void add_forest_scores(const Forest& forest, const SparseRows& rows, double* scores,
                        int64_t score_width) {
-    std::vector<double> row(static_cast<size_t>(forest.features), 0.0);
+    std::vector<double> row(static_cast<size_t>(forest.read_features), 0.0);
     for (int64_t r = 0; r < rows.rows; ++r) {
         for (int64_t j = rows.starts[r]; j < rows.starts[r + 1]; ++j) {
+            const int32_t slot = forest.slots[rows.indices[j]];
+            if (slot < 0) continue;
             const double value = rows.values[j];
-            row[rows.indices[j]] =
+            row[slot] =
                 forest.has_float_inputs ? static_cast<double>(static_cast<float>(value)) : value;
         }
         add_row(forest, row.data(), scores + r * score_width);
-        for (int64_t j = rows.starts[r]; j < rows.starts[r + 1]; ++j) row[rows.indices[j]] = 0.0;
+        for (int64_t j = rows.starts[r]; j < rows.starts[r + 1]; ++j) {
+            const int32_t slot = forest.slots[rows.indices[j]];
+            if (slot >= 0) row[slot] = 0.0;
+        }
     }
 }
 

@@ -30,6 +30,7 @@ HOSTILE = [
 KINDS = [
     NgramSettings(min_texts=1),
     NgramSettings(shortest=2, longest=3, min_texts=1, is_sublinear=True),
+    NgramSettings(splitting="token", longest=3, min_texts=1, keeps_case=True),
     NgramSettings(splitting="char", shortest=1, longest=4, max_features=300),
     NgramSettings(splitting="char_wb", shortest=2, longest=5, max_features=300, min_texts=1),
 ]
@@ -39,7 +40,9 @@ def vectorizer_of(kind: NgramSettings):
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     return TfidfVectorizer(
-        analyzer=kind.splitting,
+        analyzer="word" if kind.splitting == "token" else kind.splitting,
+        token_pattern=r"(?u)\w+|[^\w\s]" if kind.splitting == "token" else r"(?u)\b\w\w+\b",
+        lowercase=not kind.keeps_case,
         ngram_range=(kind.shortest, kind.longest),
         max_features=kind.max_features,
         min_df=kind.min_texts,
@@ -69,7 +72,7 @@ def test_any_text_has_the_features_that_scikit_learn_gives_it(text):
 
 
 def test_kinds_of_ngrams_stand_side_by_side():
-    words, characters = KINDS[0], KINDS[2]
+    words, characters = KINDS[0], KINDS[3]
     both = fit_features(TEXTS, [words, characters])
     apart = [fit_features(TEXTS, [kind]) for kind in (words, characters)]
     dense = [one.transform_batch(TEXTS).to_dense() for one in apart]
@@ -78,13 +81,13 @@ def test_kinds_of_ngrams_stand_side_by_side():
 
 
 def test_names_tell_kinds_apart_and_can_be_printed():
-    features = fit_features(["a\tb\\ \ud800", "a\tb\\ \ud800"], [KINDS[2]])
+    features = fit_features(["a\tb\\ \ud800", "a\tb\\ \ud800"], [KINDS[3]])
     assert len(set(features.names)) == features.count
     assert all(name.isprintable() and name.startswith("char:") for name in features.names)
 
 
 def test_features_survive_json_with_lone_surrogates():
-    features = fit_features([*TEXTS, *HOSTILE], [KINDS[0], KINDS[2]])
+    features = fit_features([*TEXTS, *HOSTILE], [KINDS[0], KINDS[3]])
     again = features_from_json(features.to_json(), "features.json")
     assert again.content_hash == features.content_hash
     assert np.array_equal(
@@ -106,15 +109,15 @@ def test_the_hash_follows_every_weight():
     [
         ("{", "holds no TF-IDF features"),
         ("[]", "holds no TF-IDF features"),
-        ('{"format": "other", "version": 1, "blocks": []}', "is not of format 'ivme.tfidf'"),
-        ('{"format": "ivme.tfidf", "version": 9, "blocks": []}', "version 1"),
+        ('{"format": "other", "version": 2, "blocks": []}', "is not of format 'ivme.tfidf'"),
+        ('{"format": "ivme.tfidf", "version": 9, "blocks": []}', "version 2"),
         (
-            '{"format": "ivme.tfidf", "version": 1, "blocks": '
+            '{"format": "ivme.tfidf", "version": 2, "blocks": '
             '[{"settings": {}, "ngrams": ["a", "b"], "idf": [1.0]}]}',
             "2 n-grams with 1 inverse frequencies",
         ),
         (
-            '{"format": "ivme.tfidf", "version": 1, "blocks": '
+            '{"format": "ivme.tfidf", "version": 2, "blocks": '
             '[{"settings": {}, "ngrams": ["a"], "idf": [NaN]}]}',
             "a weight that is no number",
         ),

@@ -1,24 +1,28 @@
-"""TF-IDF features of texts, to the last bit those of scikit-learn, without scikit-learn.
+"""The features of texts: TF-IDF to the last bit that of scikit-learn, style, and learned scores.
 
-Owns the n-grams and weights of a fitted vectorizer, and the hash that binds members to them.
+Owns the n-grams and weights of a fitted vectorizer, the order of the columns, and the hash that
+binds members to them. Needs no scikit-learn.
 """
 
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ivme.ensemble.learned_scores import LearnedScores
 from ivme.ensemble.rows import FeatureRows, join_rows
+from ivme.ensemble.style import StyleBlock, style_names
+from ivme.ensemble.text_normalization import normalized
 from ivme.errors import UsageError
 
 FORMAT = "ivme.tfidf"
-SPLITTINGS = ("word", "char", "char_wb")
-VERSION = 1
+SPLITTINGS = ("word", "token", "char", "char_wb")
+VERSION = 2
 MAX_NGRAM = 32  # characters or words; longer ones repeat whole sentences
 
 
@@ -27,8 +31,9 @@ class NgramSettings:
     """One kind of n-grams: how to split, and how many of the most frequent to keep.
 
     splitting: word (two letters or digits at least), char, or char_wb (characters inside words,
-    each word with a blank on both sides), as scikit-learn has them. min_texts: n-grams in fewer
-    texts are left out. is_sublinear: 1 + log(count) in the place of the count.
+    each word with a blank on both sides), as scikit-learn has them; token: words of any length and
+    punctuation, each mark by itself. min_texts: n-grams in fewer texts are left out. is_sublinear:
+    1 + log(count) in the place of the count. keeps_case: do not make the text lower-case.
     """
 
     splitting: str = "word"
@@ -37,6 +42,7 @@ class NgramSettings:
     max_features: int = 5000
     min_texts: int = 2
     is_sublinear: bool = False
+    keeps_case: bool = False
 
     def __post_init__(self) -> None:
         if self.splitting not in SPLITTINGS:
@@ -74,7 +80,7 @@ class NgramBlock:
 
     def weigh(self, text: str) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Return the columns of the n-grams in the text, rising, and their weights."""
-        columns, weights = self._counter.count(text.lower())
+        columns, weights = self._counter.count(text if self.settings.keeps_case else text.lower())
         if self.settings.is_sublinear:
             weights = np.log(weights) + 1.0
         weights *= self.idf[columns]
@@ -83,14 +89,26 @@ class NgramBlock:
 
 @dataclass(frozen=True, eq=False)
 class TfidfFeatures:
-    """Fitted TF-IDF features: blocks of n-grams side by side."""
+    """Fitted features: blocks of n-grams side by side, then style, then scores.
+
+    style: how the text is written. scores: what linear models make of the n-grams, for members
+    that cannot add up so many themselves. is_normalized: texts are read as `normalized` gives them.
+    """
 
     blocks: tuple[NgramBlock, ...]
+    style: StyleBlock | None = None
+    scores: LearnedScores | None = None
+    is_normalized: bool = False
 
-    @property
+    @cached_property
+    def ngram_count(self) -> int:
+        """The number of columns that are n-grams; they come first."""
+        return sum(len(block.ngrams) for block in self.blocks)
+
+    @cached_property
     def count(self) -> int:
         """The number of columns."""
-        return sum(len(block.ngrams) for block in self.blocks)
+        return self.ngram_count + len(self._dense_names)
 
     @cached_property
     def content_hash(self) -> str:
@@ -100,14 +118,39 @@ class TfidfFeatures:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The name of each column: its kind and n-gram, printable characters only."""
-        return tuple(
+        ngrams = tuple(
             f"{block.settings.splitting}:{_printable(ngram)}"
             for block in self.blocks
             for ngram in block.ngrams
         )
+        return ngrams + self._dense_names
+
+    @cached_property
+    def _dense_names(self) -> tuple[str, ...]:
+        style = () if self.style is None else tuple(f"style:{one}" for one in self.style.names)
+        scores = 0 if self.scores is None else self.scores.count
+        return (*style, *(f"score:{number}" for number in range(scores)))
+
+    def without_scores(self) -> "TfidfFeatures":
+        """Return the features that the scores are learned from."""
+        return replace(self, scores=None)
 
     def transform(self, text: str) -> FeatureRows:
         """Return the features of one text as one row; words never seen count for nothing."""
+        if self.is_normalized:
+            text = normalized(text)
+        columns, weights = self._ngrams_of(text)
+        style = np.empty(0) if self.style is None else self.style.weigh(text)
+        scores = np.empty(0) if self.scores is None else self.scores.of_row(columns, weights)
+        dense = np.arange(self.ngram_count, self.count, dtype=np.int32)
+        return FeatureRows(
+            starts=np.array([0, len(columns) + len(dense)], np.int64),
+            indices=np.concatenate([columns, dense]) if len(dense) else columns,
+            values=np.concatenate([weights, style, scores]) if len(dense) else weights,
+            feature_count=self.count,
+        )
+
+    def _ngrams_of(self, text: str) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         columns, weights = [], []
         first = 0
         for block in self.blocks:
@@ -115,13 +158,9 @@ class TfidfFeatures:
             columns.append(found + np.int32(first))
             weights.append(weighed)
             first += len(block.ngrams)
-        indices = columns[0] if len(columns) == 1 else np.concatenate(columns)
-        return FeatureRows(
-            starts=np.array([0, len(indices)], np.int64),
-            indices=indices,
-            values=weights[0] if len(weights) == 1 else np.concatenate(weights),
-            feature_count=first,
-        )
+        if len(columns) == 1:
+            return columns[0], weights[0]
+        return np.concatenate(columns), np.concatenate(weights)
 
     def transform_batch(self, texts: Sequence[str]) -> FeatureRows:
         """Return the features of each text, a row each."""
@@ -137,7 +176,11 @@ class TfidfFeatures:
             }
             for block in self.blocks
         ]
-        return json.dumps({"format": FORMAT, "version": VERSION, "blocks": blocks})
+        content: dict[str, Any] = {"format": FORMAT, "version": VERSION, "blocks": blocks}
+        content["is_normalized"] = self.is_normalized
+        content["style"] = None if self.style is None else self.style.to_values()
+        content["scores"] = None if self.scores is None else self.scores.to_values()
+        return json.dumps(content)
 
 
 def features_from_json(content: str, source: str) -> TfidfFeatures:
@@ -149,15 +192,29 @@ def features_from_json(content: str, source: str) -> TfidfFeatures:
     try:
         found = json.loads(content)
         is_ours = found["format"] == FORMAT and found["version"] == VERSION
-        blocks = tuple(_read_block(block) for block in found["blocks"]) if is_ours else ()
+        features = _read_features(found) if is_ours else None
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UsageError(f"{source} holds no TF-IDF features ({error}); train again") from error
-    if not blocks:
+    if features is None:
         raise UsageError(
             f"{source} is not of format {FORMAT!r}, version {VERSION}; train again, or use the "
             "version of ivme that wrote it"
         )
-    return TfidfFeatures(blocks)
+    return features
+
+
+def _read_features(found: dict) -> TfidfFeatures:
+    blocks = tuple(_read_block(block) for block in found["blocks"])
+    if not blocks:
+        raise ValueError("no n-grams")
+    style = None if found["style"] is None else StyleBlock.from_values(found["style"])
+    if style is not None and style.names != style_names():
+        raise ValueError("figures of style that this version of ivme does not measure")
+    scores = None if found["scores"] is None else LearnedScores.from_values(found["scores"])
+    features = TfidfFeatures(blocks, style, scores, found["is_normalized"] is True)
+    if scores is not None and scores.ngram_count != features.ngram_count:
+        raise ValueError(f"{scores.ngram_count} weights for {features.ngram_count} n-grams")
+    return features
 
 
 def _read_block(block: dict) -> NgramBlock:

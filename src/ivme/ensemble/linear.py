@@ -30,6 +30,14 @@ class LinearModel:
         """The number of scores of a row."""
         return len(self.intercepts)
 
+    def reading(self, columns: NDArray[np.int32], feature_count: int) -> "LinearModel":
+        """Return the model for rows of `feature_count` features; it reads those in `columns`."""
+        coefficients = np.zeros((self.score_width, feature_count))
+        coefficients[:, columns] = self.coefficients
+        fill = np.zeros(feature_count)
+        fill[columns] = self.fill
+        return LinearModel(coefficients=coefficients, intercepts=self.intercepts, fill=fill)
+
     def scores(self, rows: FeatureRows, threads: int = 1) -> NDArray[np.float64]:
         """Return intercept and weighted sum of each row, [rows, scores]; on one thread always."""
         values = rows.values

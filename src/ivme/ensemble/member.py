@@ -1,6 +1,6 @@
 """A member: a compiled model, and how its scores become probabilities and a label."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,10 @@ class Member:
     threshold: float | None = None
     features_hash: str = ""
     trainer: str = ""
+
+    def reading(self, columns: NDArray[np.int32], feature_count: int) -> "Member":
+        """Return the member for rows of `feature_count` features; it reads those in `columns`."""
+        return replace(self, model=self.model.reading(columns, feature_count))
 
     def probabilities(self, rows: FeatureRows, threads: int = 1) -> NDArray[np.float64]:
         """Return the probability of each label, [rows, labels].

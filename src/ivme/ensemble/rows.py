@@ -34,6 +34,20 @@ class FeatureRows:
             feature_count=self.feature_count,
         )
 
+    def columns(self, chosen: NDArray[np.int32]) -> "FeatureRows":
+        """Return the rows with the chosen columns alone, which rise, numbered anew from 0."""
+        place = np.full(self.feature_count, -1, np.int32)
+        place[chosen] = np.arange(len(chosen), dtype=np.int32)
+        indices = place[self.indices]
+        is_kept = indices >= 0
+        kept_before = np.concatenate([np.zeros(1, np.int64), np.cumsum(is_kept)])
+        return FeatureRows(
+            starts=kept_before[self.starts],
+            indices=indices[is_kept],
+            values=self.values[is_kept],
+            feature_count=len(chosen),
+        )
+
     def row_numbers(self) -> NDArray[np.int64]:
         """Return the row of each stored value, [stored]."""
         return np.repeat(np.arange(len(self)), np.diff(self.starts))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ivme.ensemble.augmentation import augmented
 from ivme.ensemble.features import NgramSettings, TfidfFeatures
 from ivme.ensemble.member import Member
 from ivme.ensemble.rows import FeatureRows
@@ -18,14 +19,31 @@ from ivme.errors import UsageError
 TRAINERS = ("sklearn", "h2o")
 
 
+# Words with punctuation, and runs of characters: neither alone tells every kind of text apart.
+NGRAMS = (
+    NgramSettings(splitting="token", longest=3, max_features=40_000, is_sublinear=True),
+    NgramSettings(splitting="char", shortest=2, longest=5, max_features=40_000, is_sublinear=True),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TabularSettings:
-    """What to train: the n-grams, the members by name, and their sizes.
+    """What to train: the features, the members by name, and their sizes.
 
-    h2o: where H2O runs; read by trainer="h2o" alone.
+    ngrams: the kinds of n-grams. tree_ngrams: how many of them, those that tell the labels apart
+    best, trees read beside style and scores; linear members read all of them, but no scores, unless
+    H2O trains: then each member reads what trees read. style_weight: of figures of style; 0 leaves
+    them out. has_scores: whether linear models add up the n-grams for the trees. is_normalized:
+    undo invisible characters and look-alike letters. variants: changed copies of each text to train
+    on. h2o: where H2O runs; read by trainer="h2o" alone.
     """
 
-    ngrams: tuple[NgramSettings, ...] = (NgramSettings(),)
+    ngrams: tuple[NgramSettings, ...] = NGRAMS
+    tree_ngrams: int = 800
+    style_weight: float = 0.1
+    has_scores: bool = True
+    is_normalized: bool = True
+    variants: int = 1
     members: tuple[str, ...] = MEMBERS
     sizes: MemberSettings = field(default_factory=MemberSettings)
     h2o: H2OPlace = field(default_factory=H2OPlace)
@@ -33,6 +51,11 @@ class TabularSettings:
     def __post_init__(self) -> None:
         if not self.members or not set(self.members) <= set(MEMBERS):
             raise UsageError(f"members={self.members!r}; expected some of {list(MEMBERS)}")
+        if self.tree_ngrams < 1 or self.style_weight < 0 or self.variants < 0:
+            raise UsageError(
+                f"tree_ngrams={self.tree_ngrams}, style_weight={self.style_weight}, "
+                f"variants={self.variants}; expected tree_ngrams >= 1, the others >= 0"
+            )
 
 
 def train_tabular(
@@ -43,6 +66,7 @@ def train_tabular(
     trainer: str = "sklearn",
     validation: tuple[Sequence[str], Sequence[object]] | None = None,
     settings: TabularSettings | None = None,
+    groups: Sequence[object] | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> TabularMembers:
     """Train the members on labeled texts, save them in the folder, and return them.
@@ -50,7 +74,8 @@ def train_tabular(
     labels: any values, at least two different ones; they are kept as texts, in sorted order, and
     the second of two is the one that thresholds are for. validation: texts and labels on which
     thresholds are chosen (largest F1); without it scikit-learn's members choose the likelier
-    label, and H2O's use the threshold that H2O found in training.
+    label, and H2O's use the threshold that H2O found in training. groups: of each text, those that
+    belong together (a text and its imitation); they help the trees to trust the scores rightly.
 
     Raises:
         UsageError: texts and labels that do not fit, one label only, an unknown trainer, or H2O
@@ -60,11 +85,10 @@ def train_tabular(
     if trainer not in TRAINERS:
         raise UsageError(f"trainer={trainer!r}; expected one of {list(TRAINERS)}")
     names, numbers = number_labels(texts, labels)
+    if groups is not None and len(groups) != len(texts):
+        raise UsageError(f"{len(texts)} texts with {len(groups)} groups; expected one for each")
     progress("Fitting TF-IDF...")
-    from ivme.ensemble.trainers.tfidf_fitting import fit_features
-
-    features = fit_features(texts, settings.ngrams)
-    rows = features.transform_batch(texts)
+    features, rows, numbers = _fit_features(settings, texts, numbers, groups)
     found = _train(trainer, settings, features, rows, numbers, len(names), progress)
     if validation is not None and len(names) == 2:
         found = _with_thresholds(found, features, validation, names)
@@ -99,6 +123,33 @@ def number_labels(
     return names, np.array([number_of[name] for name in written], np.intp)
 
 
+def _fit_features(
+    settings: TabularSettings,
+    texts: Sequence[str],
+    numbers: NDArray[np.intp],
+    groups: Sequence[object] | None,
+) -> tuple[TfidfFeatures, FeatureRows, NDArray[np.intp]]:
+    """Return the features, and the rows and label numbers of the texts with their variants."""
+    from ivme.ensemble.trainers.score_fitting import fit_scores
+    from ivme.ensemble.trainers.tfidf_fitting import fit_features
+
+    features = fit_features(
+        texts,
+        settings.ngrams,
+        style_weight=settings.style_weight,
+        is_normalized=settings.is_normalized,
+    )
+    copies = settings.variants + 1
+    rows = features.transform_batch(augmented(texts, settings.variants, settings.sizes.seed))
+    numbers = np.tile(numbers, copies)
+    if settings.has_scores:
+        together = np.unique(range(len(texts)) if groups is None else groups, return_inverse=True)[
+            1
+        ]
+        features, rows = fit_scores(features, rows, numbers, np.tile(together, copies))
+    return features, rows, numbers
+
+
 def _train(
     trainer: str,
     settings: TabularSettings,
@@ -108,27 +159,54 @@ def _train(
     label_count: int,
     progress: Callable[[str], None],
 ) -> dict[str, Member]:
-    if trainer == "sklearn":
-        from ivme.ensemble.trainers.sklearn_trainer import SklearnTrainer
+    few = telling_columns(features, rows, numbers, settings.tree_ngrams)
+    few_rows = rows.columns(few)
+    if trainer == "h2o":
+        from ivme.ensemble.trainers.h2o_trainer import train_with_h2o
 
-        local = SklearnTrainer(settings.sizes)
-        members = {}
-        for name in settings.members:
-            progress(f"Training {name}...")
-            members[name] = local.train(name, rows, numbers)
-        return members
-    from ivme.ensemble.trainers.h2o_trainer import train_with_h2o
+        members = train_with_h2o(
+            settings.members,
+            few_rows,
+            numbers,
+            column_names=[features.names[column] for column in few],
+            label_count=label_count,
+            sizes=settings.sizes,
+            place=settings.h2o,
+            progress=progress,
+        )
+        return {name: member.reading(few, features.count) for name, member in members.items()}
+    from ivme.ensemble.trainers.sklearn_trainer import SklearnTrainer
 
-    return train_with_h2o(
-        settings.members,
-        rows,
-        numbers,
-        column_names=features.names,
-        label_count=label_count,
-        sizes=settings.sizes,
-        place=settings.h2o,
-        progress=progress,
-    )
+    local = SklearnTrainer(settings.sizes)
+    many = np.arange(features.without_scores().count, dtype=np.int32)
+    members = {}
+    for name in settings.members:
+        progress(f"Training {name}...")
+        columns = many if name == "GLM" else few
+        found = local.train(name, rows.columns(many) if name == "GLM" else few_rows, numbers)
+        members[name] = found.reading(columns, features.count)
+    return members
+
+
+def telling_columns(
+    features: TfidfFeatures, rows: FeatureRows, numbers: NDArray[np.intp], ngrams: int
+) -> NDArray[np.int32]:
+    """Return the columns of the n-grams whose means differ most between labels, and all others.
+
+    Differ: by the F statistic of an analysis of variance, column by column.
+    """
+    from sklearn.feature_selection import f_classif
+
+    from ivme.ensemble.trainers.sklearn_trainer import as_csr
+
+    count = features.ngram_count
+    others = np.arange(count, features.count, dtype=np.int32)
+    if ngrams >= count:
+        return np.arange(features.count, dtype=np.int32)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a column may be constant
+        strength = f_classif(as_csr(rows)[:, :count], numbers)[0]
+    best = np.argsort(-np.nan_to_num(strength), kind="stable")[:ngrams]
+    return np.concatenate([np.sort(best).astype(np.int32), others])
 
 
 def _with_thresholds(

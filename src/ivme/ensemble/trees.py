@@ -7,7 +7,7 @@ are compiled. Knows no trainer, no probabilities and no files.
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -74,6 +74,13 @@ class Forest:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(lambda first: self._score_part(rows, first, scores), _tasks(rows)))
         return scores
+
+    def reading(self, columns: NDArray[np.int32], feature_count: int) -> "Forest":
+        """Return the forest for rows of `feature_count` features; it reads those in `columns`."""
+        nodes = self.nodes.copy()
+        is_leaf = nodes["feature"] == LEAF
+        nodes["feature"] = np.where(is_leaf, LEAF, columns[np.where(is_leaf, 0, nodes["feature"])])
+        return replace(self, nodes=_read_only(nodes), feature_count=feature_count)
 
     def _score_part(self, rows: FeatureRows, first: int, scores: NDArray[np.float64]) -> None:
         end = min(first + ROWS_PER_TASK, len(rows))

@@ -17,11 +17,11 @@ class MemberSettings:
 
     forest_trees: int = 200
     forest_depth: int = 20
-    boosting_trees: int = 100
+    boosting_trees: int = 200
     boosting_depth: int = 5
-    learning_rate: float = 0.1
+    learning_rate: float = 0.06
     penalty: float = 0.1
-    l1_share: float = 0.05
+    l1_share: float = 0.0
     seed: int = 0
     threads: int = 1
 

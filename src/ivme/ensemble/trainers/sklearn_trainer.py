@@ -72,10 +72,11 @@ class SklearnTrainer:
     def _linear(self, rows: FeatureRows, label_numbers: NDArray[np.intp]) -> Member:
         from sklearn.linear_model import LogisticRegression
 
+        has_l1 = self.settings.l1_share > 0
         model = LogisticRegression(
             C=1.0 / self.settings.penalty,
             l1_ratio=self.settings.l1_share,
-            solver="saga",
+            solver="saga" if has_l1 else "lbfgs",  # the faster one cannot have absolute values
             max_iter=1000,
             tol=1e-3,
             random_state=self.settings.seed,

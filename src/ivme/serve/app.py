@@ -16,7 +16,8 @@ from ivme.serve.gate import MODEL_ROUTES, Gate
 from ivme.serve.lifecycle import Lifecycle
 from ivme.serve.page_files import page_routes
 from ivme.serve.plan_model import PlanModel
-from ivme.serve.plan_routes import ROUTES, plan_routes
+from ivme.serve.plan_routes import ROUTES, documented, plan_routes
+from ivme.serve.predict_route import predict_route
 from ivme.serve.problems import CODES, Problem
 from ivme.serve.requests import invalid_request
 from ivme.serve.served_model import open_served_model
@@ -71,10 +72,16 @@ def build_app(config: ServeConfig, service: Service | None = None) -> FastAPI:
 def model_routes(service: Service) -> APIRouter:
     """Return the routes that give texts to the model."""
     if isinstance(service.model, PlanModel):
-        return plan_routes(service, service.model)
-    from ivme.serve.ensemble_routes import ensemble_routes
+        router = plan_routes(service, service.model)
+        if service.model.kind == "classifier":
+            router.include_router(predict_route(service, documented))
+        return router
+    from ivme.serve import ensemble_routes  # a plan's server needs nothing of ensembles
 
-    return ensemble_routes(service)
+    assert isinstance(service.model, ensemble_routes.EnsembleModel)
+    router = ensemble_routes.ensemble_routes(service, service.model)
+    router.include_router(predict_route(service, ensemble_routes.documented))
+    return router
 
 
 def _answer_errors(app: FastAPI, service: Service) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 
 from ivme.engines.protocol import Prediction
 from ivme.engines.streaming import TextPieces, tokens_heard
-from ivme.errors import IvmeError, OutOfMemoryError, WorkloadError
-from ivme.serve.channel import Channel, Message
+from ivme.errors import IvmeError
+from ivme.serve.channel import Channel, ChannelClosed, Message
 from ivme.serve.member_process import tell_error
+from ivme.serve.supervision import told_error
 from ivme.tune.predictor import Predictor
 
 BATCH_SIZE = 64  # texts of like length together, at most
@@ -100,9 +101,11 @@ class HeldPlan:
         """Return a prediction or an error for each text; one bad text spoils no other."""
         try:
             return list(self._predict(texts))
-        except (WorkloadError, OutOfMemoryError) as error:
+        except (_StoppedError, ChannelClosed):
+            raise
+        except Exception as error:
             if len(texts) == 1:
-                return [error]
+                return [told_error(tell_error(error))]
         half = len(texts) // 2
         return self._answer_each(texts[:half]) + self._answer_each(texts[half:])
 

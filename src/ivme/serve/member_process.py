@@ -8,10 +8,12 @@ import contextlib
 import os
 import socket
 import sys
+import traceback
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ivme.errors import IvmeError
+from ivme.measure.memory_guard import is_out_of_memory
 from ivme.serve.channel import Channel, ChannelClosed, Message
 
 NICENESS = 5  # below the server, so that it accepts and refuses while models compute
@@ -44,7 +46,9 @@ def hold(connection: socket.socket) -> None:
             message = channel.receive()
             try:
                 held.answer(message, channel)
-            except IvmeError as error:
+            except ChannelClosed:
+                return
+            except Exception as error:
                 channel.send({"error": tell_error(error)})
 
 
@@ -59,13 +63,18 @@ def open_held(opening: Mapping[str, Any]) -> Held:
     return HeldGroup.load(opening)
 
 
-def tell_error(error: IvmeError) -> dict[str, str]:
-    """Return an error as JSON."""
-    return {"type": type(error).__name__, "message": str(error)}
+def tell_error(error: Exception) -> dict[str, str]:
+    """Return an error as JSON; one that is not ours goes to the log, too."""
+    if isinstance(error, IvmeError):
+        return {"type": type(error).__name__, "message": str(error)}
+    if is_out_of_memory(error):
+        return {"type": "OutOfMemoryError", "message": "memory ran out"}
+    traceback.print_exception(error)
+    return {"type": "IvmeError", "message": f"the model failed ({type(error).__name__})"}
 
 
 def main() -> None:
-    """Run the process; a failure that is no IvmeError ends it, and the server starts the next."""
+    """Run the process until the server is gone, or something ends it."""
     os.nice(NICENESS)
     hold(socket.socket(fileno=int(sys.argv[1])))
 

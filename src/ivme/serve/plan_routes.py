@@ -9,9 +9,17 @@ from starlette.responses import JSONResponse, Response
 from ivme.engines.protocol import Prediction
 from ivme.serve.bounds import checked_texts
 from ivme.serve.events import Event, event_response
-from ivme.serve.plan_model import PlanModel
+from ivme.serve.plan_model import NAME, PlanModel
 from ivme.serve.requests import GenerateRequest, TextsRequest
-from ivme.serve.responses import ERRORS, ClassifyAnswer, EmbedAnswer, GenerateAnswer
+from ivme.serve.responses import (
+    ERRORS,
+    Classification,
+    ClassifyAnswer,
+    EmbedAnswer,
+    Embedding,
+    GenerateAnswer,
+    Generated,
+)
 from ivme.serve.service import Service
 
 ROUTES = {  # kind of model -> the route that asks it
@@ -37,37 +45,45 @@ def plan_routes(service: Service, model: PlanModel) -> APIRouter:
 
 
 def _add_classify(router: APIRouter, service: Service, model: PlanModel) -> None:
-    @router.post("/v1/classify", response_model=ClassifyAnswer, summary="Label texts")
+    @router.post(
+        "/v1/classify", response_model=Classification | ClassifyAnswer, summary="Label texts"
+    )
     async def classify(request: TextsRequest) -> Response:
         answers = await service.answer(request.all_texts)
         labels = model.labels
-        return JSONResponse({"results": [classification(one, labels) for one in answers]})
+        return _respond(request, [classification(one, labels) for one in answers])
 
 
 def _add_embed(router: APIRouter, service: Service, model: PlanModel) -> None:
-    @router.post("/v1/embed", response_model=EmbedAnswer, summary="Turn texts into vectors")
+    @router.post(
+        "/v1/embed", response_model=Embedding | EmbedAnswer, summary="Turn texts into vectors"
+    )
     async def embed(request: TextsRequest) -> Response:
         answers = await service.answer(request.all_texts)
-        return JSONResponse({"results": [{"vector": one.vector.tolist()} for one in answers]})
+        return _respond(request, [{"vector": one.vector.tolist()} for one in answers])
 
 
 def _add_fill(router: APIRouter, service: Service, model: PlanModel) -> None:
-    @router.post("/v1/fill", response_model=GenerateAnswer, summary="Fill the first mask of texts")
+    @router.post(
+        "/v1/fill",
+        response_model=Generated | GenerateAnswer,
+        summary="Fill the first mask of texts",
+    )
     async def fill(request: TextsRequest) -> Response:
-        return _texts(await service.answer(request.all_texts))
+        return _respond(request, _texts(await service.answer(request.all_texts)))
 
 
 def _add_generate(router: APIRouter, service: Service, model: PlanModel) -> None:
     @router.post(
         "/v1/generate",
-        response_model=GenerateAnswer,
+        response_model=Generated | GenerateAnswer,
         summary="Write on from texts",
         description="With stream, the answer is server-sent events: `piece` with a part of the "
         "text, as often as one comes, then `done` with all of it, or `error`.",
     )
     async def generate(request: GenerateRequest, http: Request) -> Response:
         if not request.stream:
-            return _texts(await service.answer(request.all_texts))
+            return _respond(request, _texts(await service.answer(request.all_texts)))
         [text] = checked_texts(request.all_texts, service.config)
         await service.be_ready()
         service.batcher.refuse_if_full()
@@ -97,5 +113,25 @@ def classification(answer: Prediction, labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _texts(answers: Sequence[Prediction]) -> Response:
-    return JSONResponse({"results": [{"text": one.text} for one in answers]})
+def documented(answer: Prediction) -> dict[str, Any]:
+    """Return a classifier's answer in the documented form, as an ensemble of one."""
+    assert answer.probabilities is not None
+    number = int(answer.probabilities.argmax())
+    said = {
+        "prediction": number,
+        "confidence": float(answer.probabilities[number]),
+        "label": answer.label,
+    }
+    return {
+        "individual_results": {NAME: said},
+        "ensemble": {**said, "vote_count": 1, "total_models": 1},
+    }
+
+
+def _texts(answers: Sequence[Prediction]) -> list[dict[str, Any]]:
+    return [{"text": one.text} for one in answers]
+
+
+def _respond(request: TextsRequest, results: list[dict[str, Any]]) -> Response:
+    """Return the only result for `text`, and a list for `texts`."""
+    return JSONResponse(results[0] if request.texts is None else {"results": results})

@@ -31,7 +31,7 @@ class ErrorBody(BaseModel):
 class MemberResult(BaseModel):
     """What one member says."""
 
-    prediction: int
+    prediction: int | str
     confidence: float
     label: str
 
@@ -39,7 +39,7 @@ class MemberResult(BaseModel):
 class Verdict(BaseModel):
     """What the members say together."""
 
-    prediction: int
+    prediction: int | str
     label: str
     confidence: float
     vote_count: int
@@ -90,13 +90,13 @@ class Classification(BaseModel):
     )
 
     label: str
-    prediction: int
+    prediction: int | str
     confidence: float
     probabilities: dict[str, float]
 
 
 class ClassifyAnswer(BaseModel):
-    """One result a text, in order."""
+    """For `texts`: one result each, in order."""
 
     results: list[Classification]
 
@@ -108,7 +108,7 @@ class Embedding(BaseModel):
 
 
 class EmbedAnswer(BaseModel):
-    """One result a text, in order."""
+    """For `texts`: one result each, in order."""
 
     results: list[Embedding]
 
@@ -120,7 +120,7 @@ class Generated(BaseModel):
 
 
 class GenerateAnswer(BaseModel):
-    """One result a text, in order."""
+    """For `texts`: one result each, in order."""
 
     results: list[Generated]
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from ivme.serve.configuration import ServeConfig
 from ivme.serve.token_estimates import TokenEstimate
 
-USUAL_BATCH_TOKENS = 4096  # padding counted; on processors larger batches gain nothing
+USUAL_BATCH_TOKENS = 2048  # padding counted; on processors larger batches gain next to nothing
 
 
 class ServedModel(Protocol):

@@ -8,6 +8,8 @@ from ivme.errors import IvmeError, UsageError
 from ivme.serve.configuration import ServeConfig
 from ivme.serve.served_model import ServedModel, open_served_model
 
+BACKLOG = 2048
+
 logger = logging.getLogger("ivme.serve")
 
 
@@ -45,6 +47,7 @@ def bind(config: ServeConfig) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen(BACKLOG)  # who comes before the application is there waits for it
     except OSError as error:
         raise UsageError(
             f"cannot listen on {config.host} port {config.port}: {error.strerror or error}; give "

@@ -54,7 +54,9 @@ class Service:
     @property
     def is_ready(self) -> bool:
         """Whether a request would be answered; a lazy model counts before its first one."""
-        return self.model.is_ready or (self.config.lazy and self._loading is None)
+        if not self.has_started:
+            return self.config.lazy
+        return self.model.is_ready and not self.is_loading
 
     @property
     def has_started(self) -> bool:
@@ -81,8 +83,6 @@ class Service:
 
     async def be_ready(self) -> None:
         """Load a lazy model; raise a Problem while another is still being loaded."""
-        if self.model.is_ready:
-            return
         if self.config.lazy:
             self._load_soon()
         if not self.is_loading:

@@ -63,6 +63,7 @@ class MemberProcess:
         self._kill_reason: str | None = None
         self._opening_error: IvmeError | None = None
         self._closing = threading.Event()
+        self._exchanging = threading.Lock()
         self._changed = threading.Condition()
         self._watcher = threading.Thread(target=self._keep_alive, name=f"ivme-{name}", daemon=True)
 
@@ -102,20 +103,21 @@ class MemberProcess:
         Raises:
             MemberDownError: it is down, died meanwhile, or did not answer in time.
         """
-        channel = self._channel
-        if channel is None or not self.is_ready:
-            raise MemberDownError(self.down_reason or f"{self.name} is starting")
-        try:
-            yield channel
-        except ChannelClosed as error:
-            self._end("died while it answered")
-            raise MemberDownError(f"{self.name} died while it answered") from error
-        except TimeoutError as error:
-            self._end(f"did not answer within {self._call_timeout_s:g} s")
-            raise MemberDownError(str(self.down_reason)) from error
-        except BaseException:  # the exchange was left half way: what comes next would be its rest
-            self._end("was interrupted")
-            raise
+        with self._exchanging:
+            with self._changed:
+                process, channel = self._process, self._channel
+                if process is None or channel is None or not self.is_ready:
+                    raise MemberDownError(self.down_reason or f"{self.name} is starting")
+            try:
+                yield channel
+            except ChannelClosed as error:
+                raise self._end(process, "died while it answered") from error
+            except TimeoutError as error:
+                reason = f"did not answer within {self._call_timeout_s:g} s"
+                raise self._end(process, reason) from error
+            except BaseException:  # left half way: what came next would be the rest of its answer
+                self._end(process, "was interrupted")
+                raise
 
     def call(self, content: Mapping[str, Any], arrays: Mapping[str, Any] | None = None) -> Message:
         """Return the answer to one message.
@@ -204,14 +206,14 @@ class MemberProcess:
             self._changed.notify_all()
         self._shut()
 
-    def _end(self, reason: str) -> None:
-        """Kill the process; its watcher starts the next."""
+    def _end(self, process: "subprocess.Popen[bytes]", reason: str) -> MemberDownError:
+        """Kill a process, whose watcher starts the next; return what callers are told."""
         with self._changed:
-            process, self._kill_reason = self._process, self._kill_reason or reason
-            if self.is_ready:
+            if self._process is process and self.is_ready:
+                self._kill_reason = reason
                 self.down_reason = f"{self.name} {reason}; it is being started again"
-        if process is not None:
-            process.kill()
+        process.kill()
+        return MemberDownError(self.down_reason or f"{self.name} {reason}")
 
     def _shut(self) -> None:
         """Close our end; a process that does not leave by itself is killed."""

@@ -1,0 +1,218 @@
+"""An ensemble as the server sees it: a predictor here, its groups of members in processes."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any
+
+from ivme.ensemble.answers import Answer, LabelSet
+from ivme.ensemble.ensemble_folder import TABULAR, EnsembleFolder
+from ivme.ensemble.groups import MemberGroup
+from ivme.ensemble.predictor import Predictor
+from ivme.ensemble.running import Outcome
+from ivme.errors import IvmeError
+from ivme.serve.configuration import ServeConfig
+from ivme.serve.remote_group import RemoteGroup
+from ivme.serve.served_model import USUAL_BATCH_TOKENS
+from ivme.serve.supervision import MemberDownError, MemberProcess
+from ivme.serve.token_estimates import TokenEstimate
+
+MAX_TOKENS = 512  # that the transformers read of a text
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleAnswer:
+    """The documented answer on one text, with details; complete if every member answered."""
+
+    content: Mapping[str, Any]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it may be remembered."""
+        return not self.content["details"]["members_down"]
+
+
+class EnsembleModel:
+    """Copies of an ensemble, as many as workers: each a predictor with a process for each group.
+
+    A member whose process is down is left out of answers, and named, until it is back.
+    """
+
+    kind = "ensemble"
+
+    def __init__(self, config: ServeConfig) -> None:
+        self.folder = EnsembleFolder.read(config.folder, verify=False)
+        self.slots = config.workers
+        self.batch_tokens = config.max_batch_tokens or USUAL_BATCH_TOKENS
+        self.estimate = TokenEstimate(MAX_TOKENS)
+        self.tokens_read = 0
+        self._config = config
+        self._groups: dict[tuple[int, str], RemoteGroup] = {}
+        self._starting = threading.Lock()
+        self._has_started = False
+        self._predictors = [self._predictor(number) for number in range(config.workers)]
+        self._free: SimpleQueue[Predictor] = SimpleQueue()
+        for predictor in self._predictors:
+            self._free.put(predictor)
+
+    def start(self) -> None:
+        """Start the processes, all side by side, and return; a second call does nothing."""
+        with self._starting:
+            if not self._has_started:
+                self._has_started = True
+                for predictor in self._predictors:
+                    predictor.initialize()
+
+    def wait_until_ready(self) -> None:
+        """Wait until all processes have loaded.
+
+        Raises:
+            IvmeError: one cannot load its members.
+        """
+        for group in self._groups.values():
+            group.process.wait_until_ready()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether at least one member can answer."""
+        return any(group.process.is_ready for group in self._groups.values())
+
+    def run(self, texts: Sequence[str]) -> list[EnsembleAnswer]:
+        """Return the answer on each text.
+
+        Raises:
+            MemberDownError: no member could answer.
+        """
+        with self._taking() as predictor:
+            answers = predictor.predict_batch(texts, details=True)
+        self.tokens_read += sum(map(self.estimate.tokens, texts))
+        return [EnsembleAnswer(content=one) for one in answers]
+
+    def outcomes(self, text: str) -> Iterator[Outcome | Answer]:
+        """Yield what each member says of a text as it answers, last the Answer."""
+        with self._taking() as predictor:
+            yield from predictor.outcomes(text)
+        self.tokens_read += self.estimate.tokens(text)
+
+    def as_answer(self, answer: Answer) -> EnsembleAnswer:
+        """Return an Answer as clients get it."""
+        details = answer.details(self.label_set, least_words=self.folder.least_words, cached=False)
+        return EnsembleAnswer(content={**answer.to_dict(self.label_set), "details": details})
+
+    def score_quickly(self, texts: Sequence[str]) -> list[list[float]] | None:
+        """Return each text's probability of each label by the tabular members, on average.
+
+        None if the ensemble has none, or they are down.
+        """
+        names = [group.name for group in self.folder.groups if group.kind == TABULAR]
+        for (_, name), group in list(self._groups.items()):
+            if name in names and group.process.is_ready:
+                try:
+                    tables = list(group.score_batch(texts).values())
+                except MemberDownError:
+                    continue
+                return (sum(tables[1:], tables[0]) / len(tables)).tolist()
+        return None
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The labels as answers show them."""
+        return self._predictors[0].label_set
+
+    def info(self) -> Mapping[str, Any]:
+        """Return what clients should know of it."""
+        names = self.folder.label_names
+        return {
+            "kind": self.kind,
+            "model": self.folder.path.name,
+            "labels": [
+                {"label": label, "name": names.get(label, label)} for label in self.folder.labels
+            ],
+            "members": list(self.folder.member_names),
+            "least_words": self.folder.least_words,
+            "max_tokens": MAX_TOKENS,
+        }
+
+    def members_down(self) -> Mapping[str, str]:
+        """Return the reason for each member that cannot answer now."""
+        return {
+            name: group.process.down_reason
+            for group in self._groups.values()
+            if group.process.down_reason
+            for name in group.names
+        }
+
+    def member_restarts(self) -> Mapping[str, int]:
+        """Return how often each member was started again."""
+        restarts = dict.fromkeys(self.folder.member_names, 0)
+        for group in self._groups.values():
+            for name in group.names:
+                restarts[name] += group.process.restarts
+        return restarts
+
+    def close(self) -> None:
+        """End the processes."""
+        for group in list(self._groups.values()):
+            group.close()
+        for predictor in self._predictors:
+            predictor.close()
+
+    def _predictor(self, number: int) -> Predictor:
+        threads = self._config.threads
+
+        def open_group(name: str, **arguments: Any) -> MemberGroup:
+            return self._open_group(number, name, arguments)
+
+        return Predictor.load(
+            self._config.folder,
+            device=self._config.device,
+            threads=threads or max(1, _usable_cores() // self._config.workers),
+            cache_size=0,  # the server has one for all copies
+            open_group=open_group,
+        )
+
+    def _open_group(self, number: int, name: str, arguments: dict[str, Any]) -> RemoteGroup:
+        """Start a group's process; one with other arguments takes the place of an older one."""
+        entry = self.folder.group_of(name)
+        arguments.pop("progress", None)
+        opening = {
+            "open": "group",
+            "folder": str(self.folder.path.absolute()),
+            "group": name,
+            "arguments": arguments,
+        }
+        process = MemberProcess(
+            name if self._config.workers == 1 else f"{name} {number + 1}",
+            opening,
+            threads=arguments.get("threads"),
+            call_timeout_s=self._config.timeout_s,
+        )
+        is_first = (number, name) not in self._groups
+        group = RemoteGroup(process, entry.members, self.folder.labels)
+        self._groups[number, name] = group
+        process.start()
+        if not is_first:  # memory ran out: the predictor waits for the smaller one
+            process.wait_until_ready(self._config.timeout_s)
+        return group
+
+    @contextmanager
+    def _taking(self) -> Iterator[Predictor]:
+        """Give a predictor that nobody else uses."""
+        predictor = self._free.get()
+        try:
+            yield predictor
+        except IvmeError as error:
+            if not self.is_ready:
+                raise MemberDownError("; ".join(self.members_down().values())) from error
+            raise
+        finally:
+            self._free.put(predictor)
+
+
+def _usable_cores() -> int:
+    from ivme.hardware.inventory import read_inventory
+    from ivme.hardware.threads import default_threads
+
+    return default_threads(read_inventory())

@@ -8,6 +8,7 @@ starts another where one dies, and asks nothing of a replica whose model is not 
 import asyncio
 import logging
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -78,7 +79,7 @@ def deployment_options(config: ServeConfig) -> dict[str, Any]:
 
 
 class Replica:
-    """A copy of the application. Ray makes it, in a process of its own, and calls what it builds."""
+    """A copy of the application, in a process that Ray starts; Ray calls what it builds."""
 
     async def __init__(self, config: ServeConfig) -> None:
         from ivme.serve.served_model import open_served_model
@@ -88,7 +89,7 @@ class Replica:
         if not config.lazy:
             await asyncio.to_thread(self._load)
 
-    def __serve_build_asgi_app__(self) -> "FastAPI":  # noqa: N807 - Ray's name
+    def __serve_build_asgi_app__(self) -> "FastAPI":
         """Return the application, whose model is loaded."""
         from ivme.serve.app import build_app
         from ivme.serve.service import Service
@@ -146,7 +147,12 @@ def _cores(config: ServeConfig) -> int:
 
 
 def _check_port(config: ServeConfig) -> None:
-    """Raise UsageError if another program listens there."""
-    from ivme.serve.server import bind
-
-    bind(config).close()
+    """Raise UsageError if nobody can listen there; Ray would say so in its log alone."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        socket.create_server((config.host, config.port), family=family).close()
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {config.host} port {config.port}: {error.strerror or error}; give "
+            "another --host or --port"
+        ) from error

@@ -2,12 +2,16 @@
 
 import typer
 
+from ivme.cli.ensemble_compile import compile_members
 from ivme.cli.ensemble_evaluate import evaluate
 from ivme.cli.ensemble_predict import predict
+from ivme.cli.ensemble_train import train
 
 ensemble = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-for command in (evaluate, predict):
-    ensemble.command()(command)
+ensemble.command()(train)
+ensemble.command(name="compile")(compile_members)
+ensemble.command()(evaluate)
+ensemble.command()(predict)
 
 
 @ensemble.callback()

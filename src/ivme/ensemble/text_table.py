@@ -12,9 +12,15 @@ LABEL_COLUMN = "label"
 
 
 def read_table(
-    path: str | Path, *, text_column: str = TEXT_COLUMN, label_column: str = LABEL_COLUMN
+    path: str | Path,
+    *,
+    text_column: str = TEXT_COLUMN,
+    label_column: str = LABEL_COLUMN,
+    group_column: str | None = None,
 ) -> LabeledTexts:
     """Return the labeled texts of a .csv, .tsv or .jsonl file; a column may be a number, from 1.
+
+    group_column: where it stands which texts belong together.
 
     Raises:
         WorkloadError: a file that cannot be read, is not UTF-8, lacks a column, or has a text
@@ -22,7 +28,7 @@ def read_table(
     """
     if Path(path).suffix.lower() == ".txt":
         raise WorkloadError(f"{path} has no labels; give a .csv, .tsv or .jsonl file with columns")
-    found = read_labeled_texts(path, text=text_column, label=label_column)
+    found = read_labeled_texts(path, text=text_column, label=label_column, group=group_column)
     unlabeled = [at for at, label in enumerate(found.labels, start=1) if not label.strip()]
     if unlabeled:
         raise WorkloadError(

@@ -117,7 +117,7 @@ def train_ensemble(
     try:
         draft.chmod(0o755)  # mkdtemp makes it private
         _Training(settings, train, valid, draft, progress).run()
-        _swap_in(draft, target)
+        swap_in(draft, target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return EnsembleFolder.read(target)
@@ -274,7 +274,7 @@ def _counts(data: LabeledTexts) -> dict[str, Any]:
     return {"source": Path(data.source).name, "texts": texts}
 
 
-def _swap_in(draft: Path, target: Path) -> None:
+def swap_in(draft: Path, target: Path) -> None:
     """Rename the finished draft to its place; an older ensemble there makes way first."""
     if not target.exists():
         draft.rename(target)

@@ -1,0 +1,85 @@
+"""`ivme ensemble compile`: members from elsewhere, and plans for the machine at hand."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ivme.cli.ensemble_progress import timed_lines
+
+
+def compile_members(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The folder that `ivme ensemble train` wrote.")
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labeled texts that were not trained on: transformers get new plans for this "
+            "machine, judged on them, and thresholds and stacking are fitted to them."
+        ),
+    ] = None,
+    text_column: Annotated[str, typer.Option(help="Column with the texts.")] = "text",
+    label_column: Annotated[str, typer.Option(help="Column with the labels.")] = "label",
+    mojo: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=ZIP", help="Take this MOJO as DRF, GBM or GLM; may repeat."),
+    ] = None,
+    h2o_model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=KEY", help="Take this model of --h2o-url; may repeat."),
+    ] = None,
+    h2o_url: Annotated[str | None, typer.Option(help="A running H2O cluster.")] = None,
+    search: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds to search for each transformer's fastest plan; else a few ways."
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of the plans; one a core unless given.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Write it there; FOLDER is replaced."
+        ),
+    ] = None,
+) -> None:
+    """Compile an ensemble anew: for this machine, or with models that H2O trained.
+
+    Scoring needs neither H2O nor Java: trees and coefficients are read once, and compiled.
+    """
+    from ivme.cli.ensemble_train import all_threads
+    from ivme.ensemble.compiling import CompileJob, compile_ensemble
+    from ivme.ensemble.text_table import read_table
+    from ivme.ensemble.transformer_plan import PlanSettings
+    from ivme.errors import UsageError
+
+    if search is not None and data is None:
+        raise UsageError("--search belongs to --data, on which plans are judged; give texts too")
+    names = {"text_column": text_column, "label_column": label_column}
+    job = CompileJob(
+        mojos={name: Path(path) for name, path in _pairs(mojo, "--mojo").items()},
+        h2o_models=_pairs(h2o_model, "--h2o-model"),
+        h2o_url=h2o_url,
+        data=None if data is None else read_table(data, **names),
+        plans=PlanSettings(search_s=search, threads=threads or all_threads()),
+    )
+    target = output or folder
+    compiled = compile_ensemble(folder, target, job, timed_lines())
+    print(f"wrote {target}: {', '.join(compiled.member_names)}")
+    print(f"next: ivme ensemble evaluate {target} --data FILE --card")
+
+
+def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
+    """Return what "NAME=VALUE" says, several times over."""
+    from ivme.errors import UsageError
+
+    pairs: dict[str, str] = {}
+    for text in given or ():
+        name, separator, value = text.partition("=")
+        if not separator or not name or not value or name in pairs:
+            raise UsageError(f"{option} {text}: expected NAME=..., each name once, as in DRF=...")
+        pairs[name] = value
+    return pairs

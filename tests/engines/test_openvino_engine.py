@@ -12,6 +12,7 @@ import pytest
 
 from ivme.engines import openvino_runtime
 from ivme.engines.artefacts import cached_artefact
+from ivme.engines.openvino_encoder import OpenVinoEncoderSession
 from ivme.engines.openvino_engine import OpenVinoEngine
 from ivme.engines.openvino_runtime import has_bfloat16
 from ivme.engines.protocol import EngineOptions, Prediction, Session
@@ -95,6 +96,25 @@ def test_vectors_of_one_token_are_pytorchs_too(
 
     ours = session.predict(texts)
     assert largest_difference(ours, expected(model, texts), "vector") < TOLERANCE
+
+
+def test_a_single_text_as_long_as_a_bucket_has_a_network_of_its_own(
+    models: Models, texts: tuple[str, ...]
+) -> None:
+    session = prepare(models["classifier"], buckets=(8, 64))
+    assert isinstance(session, OpenVinoEncoderSession)
+    alone = [session.predict([text])[0] for text in texts]
+    together = session.predict(texts)
+    shapes = [network.compiled.inputs[0].partial_shape for network in session.shaped.values()]
+
+    truth = expected(models["classifier"], texts)
+    assert largest_difference(alone, truth, "probabilities") < TOLERANCE
+    assert largest_difference(together, truth, "probabilities") < TOLERANCE
+    assert shapes
+    assert all(shape.is_static and shape[1].get_length() in (8, 64) for shape in shapes)
+    session.close()
+    with pytest.raises(UsageError, match="closed"):
+        session.predict(texts[:1])
 
 
 @pytest.mark.parametrize("precision", ["int8", "int8-static"])
@@ -218,6 +238,7 @@ def test_threads_may_share_a_session(models: Models, texts: tuple[str, ...], kin
 OPEN_AND_ANSWER = """
 import sys
 from pathlib import Path
+from ivme.engines.openvino_encoder import OpenVinoEncoderSession
 from ivme.engines.openvino_engine import OpenVinoEngine
 from ivme.engines.protocol import EngineOptions
 from ivme.models.interface import ModelInterface
@@ -242,6 +263,7 @@ def test_the_files_answer_in_a_process_without_pytorch(models: Models, tmp_path:
 BUILD = """
 import ctypes, sys
 from pathlib import Path
+from ivme.engines.openvino_encoder import OpenVinoEncoderSession
 from ivme.engines.openvino_engine import OpenVinoEngine
 from ivme.engines.protocol import EngineOptions
 from ivme.models.loading import load_model

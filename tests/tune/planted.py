@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -53,6 +53,8 @@ class Traits:
     refuses: str | None = None
     most_together: int = 10**9  # texts in a call; more run out of memory
     precision: str | None = None  # that it really computes in
+    bucket_gain: float = 0.0  # share of its time that padding to buckets saves
+    bucket_flips: float = 0.0  # share of texts that it then answers otherwise
 
 
 @dataclass(kw_only=True)
@@ -88,6 +90,9 @@ class PlantedEngine:
 
 class PlantedSession(Session):
     def __init__(self, engine: PlantedEngine, traits: Traits, options: EngineOptions) -> None:
+        if options.buckets:
+            text_s = traits.text_s * (1 - traits.bucket_gain)
+            traits = replace(traits, text_s=text_s, flips=max(traits.flips, traits.bucket_flips))
         self._engine, self._traits, self._threads = engine, traits, options.threads
         self.precision = traits.precision or options.precision or ""
         self.notes: tuple[str, ...] = ()

@@ -324,6 +324,25 @@ def test_thread_counts_are_an_axis_of_their_own(tiny_model, many_texts, clock):
     assert "threads differ, as the names say: 2 and 4" in beside_baseline.notes
 
 
+@pytest.mark.parametrize(("flips", "label"), [(0.0, "padded to 5"), (0.2, "batch 1 ·")])
+def test_single_texts_are_padded_to_a_shape_if_that_is_faster_and_keeps_quality(
+    trained_model, clock, flips, label
+):
+    shaped = Traits(text_s=0.01, bucket_gain=0.1, bucket_flips=flips)
+    traits = {"transformers": BASELINE, "openvino": {"int8": shaped}}
+    texts = [f"five words are number {number}" for number in range(1000)]
+    search = planted_search(
+        config(), trained_model, planted_engines(clock, traits), clock, texts, cores=1
+    )
+    search.run()
+    assert search.chosen is not None
+    assert search.chosen.variant.name == "openvino:int8"
+    assert label in search.chosen.label
+    padded = next(one for one in search.entries if one.variant.batching.buckets)
+    assert padded.is_accepted == (flips == 0)
+    assert search.chosen.quality["loss_bound"] <= 0.005
+
+
 def test_throughput_takes_the_batches_that_cost_least(tiny_model, many_texts, clock):
     traits = {
         "transformers": {"float32": Traits(text_s=0.05, call_s=0.05)},

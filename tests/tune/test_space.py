@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from planted import StillClock, Traits, planted_engines
 
@@ -12,6 +14,7 @@ from ivme.tune.space import (
     not_installed,
     other_batchings,
     other_threads,
+    shapes_for,
     thread_counts,
     why_unusable,
 )
@@ -59,8 +62,14 @@ def test_a_library_that_is_missing_is_named_with_what_brings_it():
     assert why_unusable("any", ValueError("first\nsecond")) == "ValueError: first"
 
 
-def test_latency_has_one_batching_and_throughput_several():
-    assert other_batchings(config(), USUAL_COST) == []
+def test_single_texts_are_padded_to_a_few_shapes_where_an_engine_compiles_these():
+    assert shapes_for("openvino", [128] * 9) == [Batching(padding="bucketed", buckets=(128,))]
+    assert shapes_for("onnxruntime", [128] * 9) == []
+    assert shapes_for("openvino", range(1, 200)) == []  # too many lengths for few shapes
+    assert shapes_for("openvino", []) == []
+
+
+def test_throughput_has_several_batchings():
     several = other_batchings(config(objective="throughput"), USUAL_COST)
     assert Batching() in several
     assert several[0] == Batching(batch_size=64, order="packed", cost=USUAL_COST)
@@ -83,8 +92,10 @@ def test_for_throughput_a_variant_is_also_split_into_streams():
 def test_labels_say_what_differs():
     batching = Batching(batch_size=32, order="sorted", padding="bucketed", buckets=(8, 16))
     variant = Variant(engine="compile", precision="autocast", threads=2, batching=batching)
-    assert variant.label == "compile:autocast · batch 32 sorted in 2 buckets · 2 threads"
+    assert variant.label == "compile:autocast · batch 32 sorted padded to 8/16 · 2 threads"
     assert variant.as_settings()["buckets"] == (8, 16)
+    many = replace(variant, batching=replace(batching, buckets=tuple(range(1, 9))))
+    assert "padded to 8 lengths" in many.label
 
 
 @pytest.mark.parametrize(

@@ -24,14 +24,20 @@ NAMES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "i8": "int8", "
 
 
 class CompiledNetwork:
-    """One compiled model; any thread may call it, each has an infer request of its own."""
+    """One compiled model; any thread may call it, each has an infer request of its own.
 
-    def __init__(self, path: Path, options: EngineOptions) -> None:
+    shape: the one that all its inputs have, and will be compiled for; without it, any.
+    """
+
+    def __init__(
+        self, path: Path, options: EngineOptions, shape: tuple[int, ...] | None = None
+    ) -> None:
         precision, threads = options.precision or "float32", options.threads
         self._path, self._config = path, compile_config(precision, threads)
+        self._shape = shape
         self._changing = threading.Lock()
         self._is_closed = False
-        self.compiled = _compile(path, self._config)
+        self.compiled = _compile(path, self._config, shape)
         self.inputs = tuple(port.any_name for port in self.compiled.inputs)
         self.precision_hint = self._read("INFERENCE_PRECISION_HINT").to_string()
         self._requests = threading.local()
@@ -98,7 +104,7 @@ class CompiledNetwork:
             if self._is_closed:
                 raise UsageError("the session was closed before this call; prepare another")
             if self.compiled is None:
-                self.compiled = _compile(self._path, self._config)
+                self.compiled = _compile(self._path, self._config, self._shape)
             if not hasattr(self._requests, "own"):
                 self._requests.own = self.compiled.create_infer_request()
             return self._requests.own
@@ -139,12 +145,17 @@ def has_bfloat16() -> bool:
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def _compile(path: Path, config: Mapping[str, Any]) -> Any:
+def _compile(path: Path, config: Mapping[str, Any], shape: tuple[int, ...] | None) -> Any:
     import openvino
 
+    core = openvino.Core()
     try:
         with kept_signal_stack():
-            return openvino.Core().compile_model(str(path), "CPU", config)
+            if shape is None:
+                return core.compile_model(str(path), "CPU", config)
+            network = core.read_model(str(path))
+            network.reshape({port.any_name: list(shape) for port in network.inputs})
+            return core.compile_model(network, "CPU", config)
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             raise OutOfMemoryError(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ivme.bench.listening import Listener
+from ivme.engines.batching import Batching
 from ivme.measure.compare import ComparePlan
 from ivme.measure.records import Comparison
 from ivme.measure.statistics import median
@@ -23,7 +24,14 @@ from ivme.measure.verdict import blocks_needed
 from ivme.tune.entries import Entry
 from ivme.tune.material import spread_by_length
 from ivme.tune.quality import least_texts
-from ivme.tune.space import BASELINE, Choice, first_batching, other_batchings, other_threads
+from ivme.tune.space import (
+    BASELINE,
+    Choice,
+    first_batching,
+    other_batchings,
+    other_threads,
+    shapes_for,
+)
 from ivme.tune.steps import SLOW, Steps
 from ivme.tune.turns import paired_ratios
 from ivme.tune.variants import Variant
@@ -255,14 +263,7 @@ class Search:
         if name not in self.steps.journal and self.left_s(JUDGE_UNTIL) <= 0:
             self._update(entry, "skipped", "no budget left to judge its quality: raise --budget")
             return False
-        self.listener.tell(f"judging {entry.variant.name} on {self._judged_texts} texts")
-        facts = self.steps.judge(entry.variant, self._judged_texts)
-        if "failure" in facts:
-            self._update(entry, "refused", facts["failure"])
-            return False
-        entry.quality = facts
-        self._update(entry, "accepted" if entry.is_accepted else "lossy", _loss_sentence(facts))
-        return entry.is_accepted
+        return self._keeps_quality(entry)
 
     def _widen(self, passed: list[Entry]) -> list[Entry]:
         """Return those that passed, each with its best batching and thread count."""
@@ -278,16 +279,20 @@ class Search:
 
         before: the one that was done before, if any; then only what was best there is tried.
         """
-        is_settled = self.config.objective == "latency" or entry.is_baseline
-        if is_settled or self._is_over("batches of", entry):
+        if entry.is_baseline or self._is_over("batches of", entry):
             return entry
         self.listener.tell(f"batches of {entry.variant.name}")
-        cost = self.steps.cost(entry.variant, self._texts)
-        others = other_batchings(self.config, cost)
+        others = self._other_batchings(entry)
         if before:
             favorite = replace(before[0].variant.batching, cost=None)
             others = [one for one in others if replace(one, cost=None) == favorite]
         return self._best_of(entry, [replace(entry.variant, batching=one) for one in others])
+
+    def _other_batchings(self, entry: Entry) -> list[Batching]:
+        if self.config.objective == "latency":
+            lengths = self.steps.count_tokens(self.steps.material.timed)
+            return shapes_for(entry.variant.engine, lengths)
+        return other_batchings(self.config, self.steps.cost(entry.variant, self._texts))
 
     def _with_best_threads(self, entry: Entry) -> Entry:
         others = other_threads(entry.variant, self.threads, self.config.objective)
@@ -369,6 +374,7 @@ class Search:
             self.listener.tell(f"{len(ranked)} in the race")
             ran = sorted(self._race(ranked, rounds), key=_ratio)
             ranked, rounds = ran[: max(2, len(ran) // 2)], 2 * rounds
+        ranked = self._confirmed(ranked)
         if not ranked:
             return
         winner, *others = ranked
@@ -381,6 +387,32 @@ class Search:
         self._tell_phases()
         self._measure_memory([winner, *others[:1], self.baseline], is_needed=False)
         self._judge_rest()
+
+    def _confirmed(self, ranked: Sequence[Entry]) -> list[Entry]:
+        """Return the two fastest that keep quality with the batches and padding they ended with.
+
+        If none of them does, the fastest that did when it was judged first.
+        """
+        first = first_batching(self.config.objective)
+        confirmed = []
+        for entry in ranked:
+            is_judged = entry.variant.batching == first or entry.is_baseline
+            if is_judged or self._keeps_quality(entry):
+                confirmed.append(entry)
+            if len(confirmed) == 2:
+                return confirmed
+        judged = [one for one in self.entries if one.is_accepted and one.variant.batching == first]
+        return confirmed or sorted(judged, key=_ratio)[:1]
+
+    def _keeps_quality(self, entry: Entry) -> bool:
+        self.listener.tell(f"judging {entry.label} on {self._judged_texts} texts")
+        facts = self.steps.judge(entry.variant, self._judged_texts)
+        if "failure" in facts:
+            self._update(entry, "refused", facts["failure"])
+            return False
+        entry.quality = facts
+        self._update(entry, "accepted" if entry.is_accepted else "lossy", _loss_sentence(facts))
+        return entry.is_accepted
 
     def _meet(self, first: Entry, second: Entry) -> Entry:
         """Compare the two fastest, paired; return the faster one."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ivme.engines.batch_costs import BatchCost
 from ivme.engines.batching import Batching
 from ivme.engines.batching_choice import TOKEN_BUDGETS
+from ivme.engines.buckets import choose_buckets
 from ivme.engines.protocol import ArtefactEngine, Engine
 from ivme.errors import IvmeError, UsageError
 from ivme.tune.variants import Variant
@@ -46,6 +47,9 @@ LAST = ("pipeline",)  # the same computation as by hand, with more around it
 EXTRAS = {"bitsandbytes": "gpu", "triton": "gpu", "h2o": "h2o", "ray": "ray"}
 
 MOST_TOGETHER = 64  # texts in a batch whose size follows from what batches cost
+
+MOST_SHAPES = 4  # that single texts are padded to; each has weights of its own
+SHAPED = ("openvino",)  # engines that compile the shape of a single text for itself
 
 _COMPILING = ("compile", "torchao")
 _COMPILE_S = 30.0  # of a small network; every bucket of shapes once
@@ -146,10 +150,18 @@ def first_batching(objective: str) -> Batching:
     return Batching(batch_size=MOST_TOGETHER, order="packed")
 
 
-def other_batchings(config: "TuneConfig", cost: BatchCost) -> list[Batching]:
-    """Return the batchings to try besides the first; cost: as measured of the variant."""
-    if config.objective == "latency":
+def shapes_for(engine: str, lengths: Sequence[int]) -> list[Batching]:
+    """Return how single texts of these lengths in tokens can be padded to a few shapes."""
+    if engine not in SHAPED:
         return []
+    buckets = choose_buckets(lengths)
+    if not buckets or len(buckets) > MOST_SHAPES:
+        return []
+    return [Batching(padding="bucketed", buckets=buckets)]
+
+
+def other_batchings(config: "TuneConfig", cost: BatchCost) -> list[Batching]:
+    """Return the batches to try besides the first; cost: as measured of the variant."""
     packed = Batching(batch_size=MOST_TOGETHER, order="packed", cost=cost)
     by_tokens = [replace(packed, max_batch_tokens=tokens) for tokens in TOKEN_BUDGETS]
     by_size = [Batching(batch_size=size, order="sorted") for size in config.batch_sizes]

@@ -102,6 +102,10 @@ class Steps:
             f"judge {variant.label} on {count}", lambda: self._judge(variant, count)
         )
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the tokens that each text has after truncation."""
+        return self.sessions.get(self.baseline).count_tokens(texts)
+
     def cost(self, variant: Variant, texts: Sequence[str]) -> BatchCost:
         """Return what batches of the texts' lengths cost the variant."""
         result = self.journal.step(

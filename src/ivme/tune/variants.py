@@ -1,10 +1,13 @@
 """Variants: the ways to run one model that a search tells apart."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ivme.engines.batching import Batching, options_for
 from ivme.engines.protocol import EngineOptions
+
+MOST_NAMED = 4  # lengths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +55,15 @@ def describe_batching(batching: Batching) -> str:
     if batching.max_batch_tokens is not None:
         words.append(f"of {batching.max_batch_tokens} tokens")
     if batching.buckets:
-        words.append(f"in {len(batching.buckets)} buckets")
+        words.append(f"padded to {_few(batching.buckets)}")
     if batching.padding == "fixed":
         words.append(f"padded to {batching.pad_to or 'the limit'}")
     if batching.streams > 1:
         words.append(f"in {batching.streams} streams")
     return " ".join(words)
+
+
+def _few(buckets: Sequence[int]) -> str:
+    if len(buckets) > MOST_NAMED:
+        return f"{len(buckets)} lengths"
+    return "/".join(map(str, buckets))

@@ -14,6 +14,7 @@ from ivme.measure.records import Comparison
 
 WORTH = 1.05  # a gain that an interval must rule out before a suspect is cleared
 SAME_SPEED = 1.02  # of sizes no further apart, the smaller one is taken
+CONFIRMED_PREFIX = "advised: "  # of their label
 CONFIRMED = "advised"  # the axis of the settings that were measured again
 
 SUSPECTS = {
@@ -79,6 +80,15 @@ def list_advice(
     rows = [one for one in confirmed if _is_faster(one)]
     rows += [one for one in singles if one.settings not in settings]
     return [_advice(baseline, one, command_for(one.settings)) for one in sorted(rows, key=_ratio)]
+
+
+def unconfirmed(trials: Sequence[Trial]) -> dict[str, Any] | None:
+    """Return the settings that seemed faster and were not when measured again, None if none."""
+    for one in trials:
+        if one.axis == CONFIRMED and one.comparison is not None and not _is_faster(one):
+            return {"label": one.label.removeprefix(CONFIRMED_PREFIX),
+                    **_speedup(one.comparison)}  # fmt: skip
+    return None
 
 
 def list_no_help(baseline: Trial, trials: Sequence[Trial]) -> list[dict[str, Any]]:

@@ -42,31 +42,41 @@ def measure_phases(step: TrainingStep, steps: int) -> dict[str, Any]:
 
 def measure_operators(step: TrainingStep, steps: int) -> dict[str, Any]:
     """Return the work of each operator and line, a step, and what watching cost."""
-    plain_s = [_time_step(step) for _ in range(steps)]
+    plain_s: list[float] = []
     backward = BackwardLines()
-    watched_s = []
+    watched_s: list[float] = []
+    inside_s: list[float] = []  # of operators, in each watched step
     with PhaseWatch(step.model) as phases:
         operators = OperatorWatch(phases)
         phases.on_backward = backward.watch
-        with torch.autograd.set_detect_anomaly(True, check_nan=False), operators:
-            for index in range(steps + 1):
+        for index in range(steps + 1):
+            plain_s.append(_time_step(step))
+            before_s = _operator_seconds(operators)
+            with torch.autograd.set_detect_anomaly(True, check_nan=False), operators:
                 phases.time_step(step.run)
-                watched_s.append(phases.step_s[-1])
-                backward.release()
-                if not index:  # the first watched step warms the watch up
-                    operators.operators.clear()
-                    operators.lines.clear()
-                    backward.seconds.clear()
+            watched_s.append(phases.step_s[-1])
+            inside_s.append(_operator_seconds(operators) - before_s)
+            backward.release()
+            if not index:  # the first watched step warms the watch up
+                for taken in (plain_s, watched_s, inside_s):
+                    taken.clear()
+                for found in (operators.operators, operators.lines, backward.seconds):
+                    found.clear()
     return {
         "steps": steps,
         "plain_step_s": plain_s,
-        "watched_step_s": watched_s[1:],
-        "watching_cost": statistics.median(watched_s[1:]) / statistics.median(plain_s),
+        "watched_step_s": watched_s,
+        "operator_step_s": inside_s,
+        "watching_cost": statistics.median(watched_s) / statistics.median(plain_s),
         "operators": [
             _row(phase, name, work, steps) for (phase, name), work in operators.operators.items()
         ],
         "lines": _line_rows(operators.lines, backward.seconds, steps),
     }
+
+
+def _operator_seconds(watch: OperatorWatch) -> float:
+    return sum(work.seconds for work in watch.operators.values())
 
 
 def _time_step(step: TrainingStep) -> float:

@@ -33,7 +33,7 @@ def make_axes(
     longest: int | None = None,
     is_quick: bool = False,
 ) -> list[Axis]:
-    """Return the settings to try one at a time, in the order in which people suspect them.
+    """Return the settings to try one at a time, those whose steps stay short first.
 
     cores: that this process may use. longest: tokens that the model takes; None: no limit.
     """
@@ -41,10 +41,10 @@ def make_axes(
     length = baseline.sequence_length
     lengths = [one for one in (length // 2, 2 * length) if one and one <= (longest or one)]
     plans: list[tuple[str, Sequence[object], float]] = [
-        ("batch_size", batch_sizes, 4.0),
-        ("workers", WORKERS[:2] if is_quick else WORKERS, 2.0),
-        ("threads", sorted({1, max(1, cores // 2), cores}), 1.5),
+        ("workers", WORKERS[:2] if is_quick else WORKERS, 1.5),
+        ("threads", sorted({1, max(1, cores // 2), cores}), 1.0),
         ("dtype", ("float32", "bfloat16"), 1.0),
+        ("batch_size", batch_sizes, 4.0),
         ("sequence_length", () if is_quick else lengths, 1.5),
         ("checkpointing", () if is_quick else (False, True), 1.0),
         ("accumulation", () if is_quick else (1, ACCUMULATION), 1.5),

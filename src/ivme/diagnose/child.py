@@ -5,6 +5,7 @@ values or an error in words.
 """
 
 import faulthandler
+import multiprocessing
 import os
 import signal
 import sys
@@ -45,6 +46,8 @@ def serve(connection: Connection, target: Target, log: str) -> None:
     os.setsid()  # so that the parent can end the step together with its own workers
     _write_to(log)
     _end_with_parent()
+    # Data workers of the step start as they would without us.
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     worker = _Worker(target)
     with memory_guard():
         while True:

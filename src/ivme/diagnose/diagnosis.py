@@ -188,8 +188,8 @@ def _sweep(
     if chosen is not None:
         confirmation = Axis(name=advice.CONFIRMED, variants=(chosen.settings,))
         first_s = config.budget_s * QUICK_COMPILE if chosen.settings.compile else None
-        sweep.run_axis(confirmation, max(left.share(1.0, 1.0), config.budget_s / 10), first_s)
-        sweep.trials[-1].label = f"advised: {sweep.trials[-1].label}"
+        sweep.run_axis(confirmation, left.share(1.0, 1.0), first_s, is_needed=True)
+        sweep.trials[-1].label = advice.CONFIRMED_PREFIX + sweep.trials[-1].label
 
 
 def _any_ran(trials: Sequence[Trial], axis: str) -> bool:
@@ -198,7 +198,7 @@ def _any_ran(trials: Sequence[Trial], axis: str) -> bool:
 
 def _check(sweep: Sweep, found: _Findings, tell: Tell) -> None:
     confirmed = [one for one in found.trials if one.axis == advice.CONFIRMED]
-    if not confirmed or confirmed[-1].comparison is None:
+    if not confirmed or advice.unconfirmed(confirmed) or confirmed[-1].comparison is None:
         found.notes.append("nothing is advised, so there is nothing to check")
         return
     comparison = confirmed[-1].comparison
@@ -293,6 +293,7 @@ def _diagnosis(target: Target, found: _Findings) -> dict[str, Any]:
         "anatomy": found.anatomy,
         "suspects": advice.list_suspects(first, found.trials, shares),
         "advice": advice.list_advice(first, found.trials, command),
+        "unconfirmed": advice.unconfirmed(found.trials),
         "no_help": advice.list_no_help(first, found.trials),
         "savings": advice.savings(first, found.trials),
         "check": found.check,

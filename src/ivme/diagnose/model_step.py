@@ -3,7 +3,7 @@
 Texts are tokenized as batches are made, AdamW changes the weights, gradients are clipped at 1.
 """
 
-from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ivme.diagnose.phases import phase
@@ -14,6 +14,8 @@ from ivme.models.corpus import corpus_text
 from ivme.models.workloads import read_workload
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from ivme.models.loading import LoadedModel
 
 LEARNING_RATE = 1e-5
@@ -102,10 +104,16 @@ def _loader(target: Target, loaded: "LoadedModel", settings: StepSettings) -> An
     with_workers: dict[str, Any] = {}
     if settings.workers:
         with_workers = {"prefetch_factor": settings.prefetch, "persistent_workers": True}
+    collate = Collate(
+        tokenizer=loaded.tokenizer,
+        kind=loaded.kind,
+        labels=max(1, len(loaded.labels)),
+        length=settings.sequence_length,
+    )
     return DataLoader(
         TextItems(_text(target), settings.sequence_length * CHARACTERS_PER_TOKEN),  # type: ignore[arg-type]
         batch_size=settings.batch_size,
-        collate_fn=_collate(loaded, settings.sequence_length),
+        collate_fn=collate,
         num_workers=settings.workers,
         **with_workers,
     )
@@ -133,31 +141,38 @@ def _text(target: Target) -> str:
     return "\n".join(read_workload(target.texts).texts)
 
 
-def _collate(loaded: "LoadedModel", length: int) -> Callable[[list[str]], Mapping[str, Any]]:
-    """Return what makes a batch of texts: tokens of one length, and labels as the kind needs."""
-    import torch
+@dataclass(frozen=True, kw_only=True)
+class Collate:
+    """Makes a batch of texts: tokens of one length, and labels as the kind needs.
 
-    tokenizer, kind = loaded.tokenizer, loaded.kind
+    A class, so that workers get it where they are not forked.
+    """
 
-    def collate(texts: list[str]) -> dict[str, Any]:
+    tokenizer: "PreTrainedTokenizerBase"
+    kind: str
+    labels: int  # of a classifier
+    length: int
+
+    def __call__(self, texts: list[str]) -> dict[str, Any]:
+        """Return the arguments of the model for these texts."""
+        import torch
+
         with phase("tokenization"):
-            encoded = tokenizer(
+            encoded = self.tokenizer(
                 texts,
                 truncation=True,
-                max_length=length,
+                max_length=self.length,
                 padding="max_length",
                 return_tensors="pt",
             )
         batch = dict(encoded)
         ids = batch["input_ids"]
-        if kind == "classifier":
-            batch["labels"] = torch.arange(len(texts)) % len(loaded.labels)
-        elif kind == "masked":
+        if self.kind == "classifier":
+            batch["labels"] = torch.arange(len(texts)) % self.labels
+        elif self.kind == "masked":
             is_masked = torch.rand(ids.shape) < MASKED_SHARE
             batch["labels"] = ids.masked_fill(~is_masked, IGNORED)
-            batch["input_ids"] = ids.masked_fill(is_masked, tokenizer.mask_token_id)
-        elif kind in ("causal", "seq2seq"):
+            batch["input_ids"] = ids.masked_fill(is_masked, self.tokenizer.mask_token_id)
+        elif self.kind in ("causal", "seq2seq"):
             batch["labels"] = ids
         return batch
-
-    return collate

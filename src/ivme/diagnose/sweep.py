@@ -20,7 +20,7 @@ from ivme.measure.verdict import ComparePlan
 BLOCKS = 8  # enough for a verdict, all in one look
 VISITS = 3
 STEPS_BEFORE = 6  # of each variant before the first block: three to warm up, three to calibrate
-SLACK = 2.0  # a busy machine makes steps slower than the first ones were
+SLACK = 1.3  # a busy machine makes steps slower than the first ones were
 FEWEST_BLOCKS = 6  # that a verdict takes
 TOO_SLOW = 2.0  # times its part of the budget: an axis may overdraw it so far to get a verdict
 
@@ -60,10 +60,18 @@ class Sweep:
         for trial in self.trials:
             trial.close()
 
-    def run_axis(self, axis: Axis, budget_s: float, limit_s: float | None = None) -> None:
+    def run_axis(
+        self,
+        axis: Axis,
+        budget_s: float,
+        limit_s: float | None = None,
+        *,
+        is_needed: bool = False,
+    ) -> None:
         """Measure the variants of an axis against the baseline, within the budget.
 
-        limit_s: for the first step, where it may take longer than others: compiling.
+        limit_s: for the first step, where it may take longer than others: compiling. is_needed:
+        measure them even where the budget is too short.
         """
         start_s = self._clock.now()
         waiting = [self._new_trial(axis, settings) for settings in axis.variants]
@@ -71,7 +79,7 @@ class Sweep:
         while waiting:
             trial = waiting.pop(0)
             left_s = budget_s - (self._clock.now() - start_s)
-            if not self._fits_budget(trial, left_s + (TOO_SLOW - 1) * budget_s):
+            if not is_needed and not self._fits_budget(trial, left_s + (TOO_SLOW - 1) * budget_s):
                 continue
             self._tell(f"{trial.label}: first steps")
             try:

@@ -69,6 +69,12 @@ def promise_sentences(record: Record) -> list[str]:
     measurement, diagnosis = found
     if not samples(measurement, "step"):
         return []
+    doubt = diagnosis.get("unconfirmed")
+    if doubt:
+        return [
+            f"{_capital(doubt['label'])} seemed faster, and was not beyond doubt when measured "
+            f"again: {_times(doubt)} times as fast (95% interval {_interval(doubt)})."
+        ]
     if not diagnosis["advice"]:
         return ["Nothing that was tried makes this training faster beyond doubt."]
     first = diagnosis["advice"][0]
@@ -84,10 +90,11 @@ def promise_sentences(record: Record) -> list[str]:
 def suspect_sentence(suspect: Mapping[str, Any]) -> str:
     """Return whether a suspect is the problem, with the figures that say so."""
     name, answer = _capital(suspect["name"]), ANSWERS[suspect["verdict"]]
-    if "best" not in suspect:
-        return f"{name}: not decided; {suspect['failure']}."
-    text = f"{name}: {answer}; {suspect['best']} is {_times(suspect)} times as fast"
-    text += f" (95% interval {_interval(suspect)})"
+    if "best" in suspect:
+        text = f"{name}: {answer}; {suspect['best']} is {_times(suspect)} times as fast"
+        text += f" (95% interval {_interval(suspect)})"
+    else:
+        text = f"{name}: {answer}; {suspect['failure']}"
     if "share" in suspect:
         text += (
             f"; data take {format_percent(suspect['share'])} of a step, so workers can bring "

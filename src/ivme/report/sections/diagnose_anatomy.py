@@ -32,6 +32,7 @@ KINDS = {
     "activations": "activations",
 }
 MOST_ROWS = 12
+LEAST_SHARE = 0.001  # of a ceiling; below that, work and ceiling are of different kinds
 
 
 def anatomy_section(record: Record) -> Section | None:
@@ -58,8 +59,8 @@ def anatomy_sentences(record: Record) -> list[str]:
         share = limits["framework_s"] / limits["step_s"]
         between = format_seconds(limits["framework_s"])
         sentences.append(
-            f"Between operators, in Python and the framework: {between}, {format_percent(share)} of "
-            "a step."
+            f"Between operators, in Python and the framework: {between}, {format_percent(share)} "
+            "of a step."
         )
     items_s = (anatomy.get("phases") or {}).get("tokenize_item_s")
     if items_s:
@@ -163,7 +164,7 @@ def core_table(record: Record) -> Table | None:
         "What each core did while steps ran",
         [
             text_column("Core", (str(one["core"]) for one in cores)),
-            share_column("This training", (one["own"] for one in cores)),
+            share_column("This training, running or ready", (one["own"] for one in cores)),
             share_column("All processes", (one["busy"] for one in cores)),
         ],
     )
@@ -214,7 +215,8 @@ def _anatomy(record: Record) -> Mapping[str, Any]:
 def _reached(row: Mapping[str, Any]) -> float | None:
     """Return the least time over the time taken, 1 at the ceiling."""
     least_s = row.get("least_s")
-    return least_s / row["seconds"] if least_s else None
+    share = least_s / row["seconds"] if least_s else 0.0
+    return share if share >= LEAST_SHARE else None
 
 
 def _flop_rate(row: Mapping[str, Any]) -> str:

@@ -12,8 +12,8 @@ the time. Variants that it found to lose too much quality are left out of both.
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 from ivme.bench.configuration import TextSource
@@ -22,7 +22,7 @@ from ivme.bench.place import settle_place
 from ivme.bench.runs import warm_libraries
 from ivme.cli.arguments import split_counts, split_names
 from ivme.engines.batch_costs import USUAL_COST
-from ivme.engines.batching import predict_all
+from ivme.engines.batching import Batching, predict_all
 from ivme.errors import OutOfMemoryError
 from ivme.measure.clock import SystemClock
 from ivme.measure.records import new_record, save_record
@@ -33,7 +33,13 @@ from ivme.tune.journal import Journal
 from ivme.tune.material import gather
 from ivme.tune.search import Search
 from ivme.tune.sessions import Unusable
-from ivme.tune.space import first_batching, load_engines, other_batchings, other_threads
+from ivme.tune.space import (
+    first_batching,
+    load_engines,
+    other_batchings,
+    other_threads,
+    shapes_for,
+)
 from ivme.tune.tuning import make_search
 from ivme.tune.variants import Variant
 
@@ -126,19 +132,29 @@ def variants_of(search: Search) -> list[Variant]:
     """Return every variant of the space, but those that lose too much."""
     config, threads = search.config, search.threads
     lossy = {one.variant.name for one in search.entries if one.status == "lossy"}
-    batchings = [first_batching(config.objective), *other_batchings(config, USUAL_COST)]
+    lengths = search.steps.count_tokens(search.steps.material.timed)
     found: dict[str, Variant] = {}
-    for choice, batching in product(search.choices, batchings):
+    for choice in search.choices:
         plain = Variant(
             engine=choice.engine,
             precision=choice.precision,
             threads=threads[0],
-            batching=batching,
+            batching=first_batching(config.objective),
         )
-        if choice.refusal is None and plain.name not in lossy:
-            for one in (plain, *other_threads(plain, threads, config.objective)):
+        if choice.refusal is not None or plain.name in lossy:
+            continue
+        for batching in batchings_of(config, choice.engine, lengths):
+            batched = replace(plain, batching=batching)
+            for one in (batched, *other_threads(batched, threads, config.objective)):
                 found[one.label] = one
     return list(found.values())
+
+
+def batchings_of(config: TuneConfig, engine: str, lengths: Sequence[int]) -> list[Batching]:
+    first = first_batching(config.objective)
+    if config.objective == "latency":
+        return [first, *shapes_for(engine, lengths)]
+    return [first, *other_batchings(config, USUAL_COST)]
 
 
 def try_everything(search: Search, passes: int) -> tuple[Variant, float]:

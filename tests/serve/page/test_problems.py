@@ -46,11 +46,11 @@ def test_trying_again_after_an_error_answers(visit, double):
     assert "status of 429" in visit.complaints.pop()
 
 
-@pytest.mark.parametrize("retry_after", ["7", "Fri, 01 Jan 2027 00:00:07 GMT"])
+@pytest.mark.parametrize("retry_after", ["7", "Fri, 01 Jan 2027 00:01:07 GMT"])
 def test_the_wait_that_the_server_asks_for_is_counted_down(visit, double, retry_after):
     double.refuse(503, "starting", "the model is being loaded", retry_after)
     page = visit(prepare=lambda page: page.clock.install(time="2027-01-01T00:00:00Z"))
-    page.clock.pause_at("2027-01-01T00:01:00Z" if retry_after == "7" else "2027-01-01T00:00:00.5Z")
+    page.clock.pause_at("2027-01-01T00:01:00Z")
     analyze(page)
     wait = page.locator("#problem .wait")
     expect(wait).to_have_text("The server asks to wait: 7 seconds.")

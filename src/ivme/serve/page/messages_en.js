@@ -41,7 +41,6 @@ export default {
   fromCache: "Remembered from before",
   stopped: "Stopped",
   memberWaiting: "reading …",
-  memberIdle: "ready",
   memberDown: "not available",
   memberNone: "no answer",
   confidence: "Confidence",

@@ -42,7 +42,6 @@ export default {
   fromCache: "Önceki yanıttan hatırlandı",
   stopped: "Durduruldu",
   memberWaiting: "okuyor …",
-  memberIdle: "hazır",
   memberDown: "şu an yok",
   memberNone: "yanıt yok",
   confidence: "Güven",

@@ -112,20 +112,22 @@ function newBar(name) {
   );
 }
 
-const NO_ANSWER = { idle: "memberIdle", waiting: "memberWaiting", down: "memberDown", none: "memberNone" };
+const NO_ANSWER = { waiting: "memberWaiting", down: "memberDown", none: "memberNone" };
 
 function fillBar(item, row, info) {
   const [name, answer, track, aside] = item.children;
   const isAnswered = row.state === "answered";
   item.dataset.state = row.state;
   setText(name, info.kind === "ensemble" ? row.name : labelName(row.name));
-  setText(answer, isAnswered ? answerText(row, info) : say(NO_ANSWER[row.state]));
+  setText(answer, answerText(row, info));
   setText(aside, row.durationMs != null ? format.duration(row.durationMs) : (row.reason ?? ""));
   item.dataset.color = isAnswered ? labelIndex(info.labels, row.prediction, row.label) : "";
   track.firstElementChild.style.transform = `scaleX(${isAnswered ? row.share : 0})`;
 }
 
 function answerText(row, info) {
+  if (row.state === "idle") return "";
+  if (row.state !== "answered") return say(NO_ANSWER[row.state]);
   const share = format.percent(row.share);
   return info.kind === "ensemble" ? `${labelName(row.label)} ${share}` : share;
 }

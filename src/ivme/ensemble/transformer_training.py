@@ -167,7 +167,7 @@ class _Run:
     def _train(self, number: int) -> float:
         """Train one pass, or what of it there is time for; return the mean loss."""
         self.model.train()
-        total = count = 0
+        total, count = 0.0, 0
         for batch in self.batches.training(number):
             progress = self.progress
             if progress >= 1 and count:

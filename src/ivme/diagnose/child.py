@@ -25,7 +25,9 @@ from ivme.diagnose.training_step import TrainingStep, build_step, outline_of
 from ivme.errors import UsageError
 from ivme.measure.memory import PeakMemory, cuda_in_use
 from ivme.measure.memory_guard import is_out_of_memory, memory_guard
+from mm_rec.errors import ConfigError, DataError
 
+WRONG_USE = (UsageError, ConfigError, DataError)
 # What libraries write where there is no such device, in lower case.
 GPU_PHRASES = (
     "not compiled with cuda",
@@ -190,7 +192,7 @@ def _kind_of(error: BaseException) -> str:
         return "memory"
     if needs_gpu(error):
         return "gpu"
-    return "usage" if isinstance(error, UsageError) else "other"
+    return "usage" if isinstance(error, WRONG_USE) else "other"
 
 
 def needs_gpu(error: BaseException) -> bool:
@@ -201,7 +203,7 @@ def needs_gpu(error: BaseException) -> bool:
 
 def _message(error: BaseException, target: Target) -> str:
     """Return the error in one line; that of a user's file with the line it came from."""
-    if isinstance(error, UsageError):
+    if isinstance(error, WRONG_USE):
         return str(error)
     said = (str(error).strip().splitlines() or [""])[0]
     text = f"{type(error).__name__}: {said}" if said else type(error).__name__

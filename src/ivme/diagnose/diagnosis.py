@@ -1,7 +1,7 @@
 """The diagnosis: from a target to a record of its anatomy, what was tried, and advice."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ivme.diagnose import advice
@@ -14,7 +14,7 @@ from ivme.diagnose.examination import examine
 from ivme.diagnose.settings import StepSettings
 from ivme.diagnose.step_process import StepProcess, process_context
 from ivme.diagnose.sweep import Sweep
-from ivme.diagnose.targets import Target, find_target
+from ivme.diagnose.targets import FILE, Target, find_target
 from ivme.diagnose.trials import Trial
 from ivme.engines.traps import find_place_traps
 from ivme.errors import IvmeError, UsageError
@@ -28,7 +28,7 @@ from ivme.report.formatting import format_bytes
 VERSION = 1  # of what stands under "diagnosis" in the facts of the first measurement
 OUTLINE_LIMIT_S = 600.0  # presets and tokens are made on the way
 FINAL_WEIGHT = 4.0  # part of the time that the confirmation of the advice gets
-QUICK_COMPILE = 1 / 3  # of the budget, at most, for a step to compile
+COMPILE_SHARE = 1 / 3  # of the budget, at most, for a step to compile
 
 Tell = Callable[[str], None]
 
@@ -74,6 +74,8 @@ def run_diagnose(
     except IvmeError as error:
         failure = error
     except KeyboardInterrupt:
+        if not found.trials:
+            raise
         is_complete = False
     if failure is not None and not found.trials:
         raise failure
@@ -93,7 +95,7 @@ def _diagnose(
     busy_share = read_busy_share()
     tell("loading")
     with StepProcess(target, context) as process:
-        limit_s = config.step_limit_s if target.kind == "file" else OUTLINE_LIMIT_S
+        limit_s = config.step_limit_s if target.kind == FILE else OUTLINE_LIMIT_S
         found.outline = process.request("outline", limit_s)
     settings = resolve_settings(config, found.outline, cores)
     used = {"torch": settings.threads}
@@ -176,18 +178,18 @@ def _sweep(
     for index, axis in enumerate(axes):
         waiting = sum(one.weight for one in axes[index:]) + later
         share_s = left.share(axis.weight, waiting)
-        first_s = config.budget_s * QUICK_COMPILE if axis.name == "compile" else None
+        first_s = config.budget_s * COMPILE_SHARE if axis.name == "compile" else None
         sweep.run_axis(axis, share_s, first_s)
     if not config.is_quick:
         best = {name: one.settings for name, one in advice.best_of_axes(sweep.trials).items()}
         failed = {axis.name for axis in axes if not _any_ran(sweep.trials, axis.name)}
         pairs = make_pairs(baseline.settings, best, failed, turnable)
         if pairs is not None:
-            sweep.run_axis(pairs, left.share(4.0, later), config.budget_s * QUICK_COMPILE)
+            sweep.run_axis(pairs, left.share(4.0, later), config.budget_s * COMPILE_SHARE)
     chosen = advice.choose(baseline.settings, sweep.trials)
     if chosen is not None:
         confirmation = Axis(name=advice.CONFIRMED, variants=(chosen.settings,))
-        first_s = config.budget_s * QUICK_COMPILE if chosen.settings.compile else None
+        first_s = config.budget_s * COMPILE_SHARE if chosen.settings.compile else None
         sweep.run_axis(confirmation, left.share(1.0, 1.0), first_s, is_needed=True)
         sweep.trials[-1].label = advice.CONFIRMED_PREFIX + sweep.trials[-1].label
 
@@ -263,8 +265,6 @@ def _record(
 
 def _relabelled(comparison: Comparison, label: str) -> Comparison:
     """Return the comparison under the label that its trial has now."""
-    from dataclasses import replace
-
     old = comparison.variant
     if old == label:
         return comparison

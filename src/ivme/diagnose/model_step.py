@@ -10,6 +10,7 @@ from ivme.diagnose.phases import phase
 from ivme.diagnose.settings import NAMES, StepSettings
 from ivme.diagnose.targets import Target
 from ivme.diagnose.training_step import Outline, TrainingStep
+from ivme.errors import UsageError
 from ivme.models.corpus import corpus_text
 from ivme.models.workloads import read_workload
 
@@ -50,6 +51,11 @@ def build_model_step(target: Target, settings: StepSettings) -> TrainingStep:
     import torch
 
     loaded = _load(target)
+    if settings.sequence_length > (loaded.max_length or settings.sequence_length):
+        raise UsageError(
+            f"sequence_length={settings.sequence_length}; {target.reference} takes "
+            f"{loaded.max_length} tokens at most"
+        )
     model = loaded.model.train().requires_grad_(True)
     if settings.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})

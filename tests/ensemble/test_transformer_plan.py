@@ -1,0 +1,70 @@
+import gc
+
+import pytest
+from small_ensembles import LABELS, random_classifier
+from styles import styled_texts
+
+from ivme.ensemble.labeled_texts import LabeledTexts
+from ivme.ensemble.transformer_plan import PlanSettings, make_plan
+from ivme.errors import IvmeError
+from ivme.hardware import ceilings_cache
+from ivme.hardware.ceilings import CeilingPlan
+from ivme.tune import tuning
+from ivme.tune.plan import load_plan
+
+TINY_PLAN = CeilingPlan(
+    name="quick", sizes=(16,), accelerator_sizes=(16,), product_budget_s=0.0, copy_budget_s=0.0
+)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return random_classifier(tmp_path_factory.mktemp("weights") / "BERT")
+
+
+def judged(count: int = 30) -> LabeledTexts:
+    texts, labels = styled_texts(count, LABELS)
+    return LabeledTexts(texts=(*texts[1:], "a \ud800 lone surrogate"), labels=tuple(labels))
+
+
+def test_a_search_with_labels_ends_in_a_plan(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(ceilings_cache, "QUICK_PLAN", TINY_PLAN)
+    monkeypatch.setattr(tuning, "peak_memory_alone", lambda *_: None)
+    gc.freeze()  # a search collects after each variant: not what was there before
+    lines: list[str] = []
+    settings = PlanSettings(search_s=3.0, engines=("transformers:float32",))
+    try:
+        facts = make_plan(
+            "BERT", weights, tmp_path / "plan", judged(), settings=settings, progress=lines.append
+        )
+    finally:
+        gc.unfreeze()
+    assert facts["how"] == "search"
+    assert lines == ["Tuning BERT: a search of 3 s...", f"BERT runs on {facts['variant']}"]
+    with load_plan(tmp_path / "plan") as predict:
+        assert predict.labels == LABELS
+
+
+def test_the_quick_way_judges_as_many_texts_as_there_is_time_for(weights, tmp_path):
+    class Slow:
+        seconds = 0.0
+
+        def now(self) -> float:
+            self.seconds += 4.0
+            return self.seconds
+
+    # 4 s for the first 4 texts, so 10 texts in 10 s.
+    settings = PlanSettings(judge_s=10.0, engines=("transformers",))
+    facts = make_plan("BERT", weights, tmp_path / "plan", judged(), settings=settings, clock=Slow())
+    assert [one["quality"]["texts"] for one in facts["tried"]] == [10]
+    assert facts["tried"][0]["reason"] is None
+
+
+def test_where_nothing_keeps_the_quality_the_reasons_are_told(weights, tmp_path):
+    settings = PlanSettings(engines=("onnxruntime:int8",))
+    with pytest.raises(IvmeError) as caught:
+        make_plan("BERT", weights, tmp_path / "plan", judged(), settings=settings)
+    assert "member BERT cannot be run within a quality loss of 1.0%: onnxruntime:int8: it may" in (
+        str(caught.value)
+    )
+    assert not (tmp_path / "plan").exists()

@@ -42,11 +42,11 @@ def compile_members(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FOLDER", help="Write it there; FOLDER is replaced."
+            "--output", "-o", metavar="FOLDER", help="Write it there; over FOLDER unless given."
         ),
     ] = None,
 ) -> None:
-    """Compile an ensemble anew: for this machine, or with models that H2O trained.
+    """Compile an ensemble anew, for this machine or from H2O.
 
     Scoring needs neither H2O nor Java: trees and coefficients are read once, and compiled.
     """

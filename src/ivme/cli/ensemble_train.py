@@ -80,7 +80,9 @@ def train(
     ] = None,
     budget: Annotated[
         float | None,
-        typer.Option(help="Seconds of training for the transformers together; by the texts."),
+        typer.Option(
+            help="Seconds to train both transformers; a tenth of one a text and each unless given."
+        ),
     ] = None,
     search: Annotated[
         float | None,
@@ -143,7 +145,7 @@ def _given_texts(
     tell: Tell,
 ) -> _Given:
     """Return the texts of the files, a part of --data held out without --valid; or the demo's."""
-    from ivme.ensemble.labeled_texts import hold_out, without_texts_of
+    from ivme.ensemble.labeled_texts import check_labels, hold_out, without_texts_of
     from ivme.ensemble.text_table import read_table
     from ivme.ensemble.train import MOST_HELD_OUT, EnsembleSettings
 
@@ -154,6 +156,7 @@ def _given_texts(
     tell(f"Reading {data}...")
     names = {"text_column": columns["text"], "label_column": columns["label"]}
     texts = read_table(data, **names, group_column=columns["group"])
+    check_labels(texts, None)
     if valid is not None:
         judged = read_table(valid, **names)
         kept = without_texts_of(judged, texts)

@@ -51,14 +51,15 @@ class DemoTexts:
 def demo_texts(
     seed: int = 0,
     *,
-    generators: Sequence[str] = GENERATORS,
+    generators: Sequence[str] | None = None,
     progress: Progress = lambda line: None,
 ) -> DemoTexts:
-    """Return the texts of the demo: half passages, half generated.
+    """Return the texts of the demo: half passages, half generated; generators: all unless given.
 
     The generators learn from other documents than the passages come from. What they wrote is kept
     in the cache folder.
     """
+    generators = GENERATORS if generators is None else generators
     human = [*passages(_documents(seed, half=0))]
     random.Random(seed).shuffle(human)
     total = TRAIN_TEXTS + VALID_TEXTS

@@ -7,7 +7,8 @@ that was not measured or written down in training.
 from collections.abc import Mapping
 from typing import Any
 
-from ivme.ensemble.ensemble_folder import EnsembleFolder
+from ivme.ensemble.ensemble_folder import TABULAR, EnsembleFolder
+from ivme.ensemble.ensemble_json import GroupEntry
 from ivme.measure.records import Record
 from ivme.report.document import Block, Document, Note, Paragraph, Part, Section, Table
 from ivme.report.facts import fact_table
@@ -64,6 +65,13 @@ NO_PROOF = (
 )
 
 
+_TABULAR_KINDS = {
+    "DRF": "random forest on n-grams and style",
+    "GBM": "gradient boosting on n-grams and style",
+    "GLM": "logistic regression on n-grams and style",
+}
+
+
 def model_card(ensemble: EnsembleFolder, record: Record) -> str:
     """Return the card as Markdown; record: of an evaluation of this very ensemble."""
     names = [str(ensemble.label_names[label]) for label in ensemble.labels]
@@ -94,33 +102,35 @@ def _warnings(record: Record) -> list[Block]:
 
 
 def _description(ensemble: EnsembleFolder, names: list[str]) -> Section:
-    kinds = {
-        name: "transformer, a tuned plan" if group.kind == "plan" else _tabular_kind(name)
+    rows = tuple(
+        (name, *_kind(ensemble, group, name), _weight(ensemble, name))
         for group in ensemble.groups
         for name in group.members
-    }
+    )
     table = Table(
         caption="Members",
-        columns=("Member", "Kind", "Weight in stacking"),
-        rows=tuple((name, kind, _weight(ensemble, name)) for name, kind in kinds.items()),
-        numeric=frozenset((2,)),
+        columns=("Member", "Kind", "Runs on", "Weight in stacking"),
+        rows=rows,
+        numeric=frozenset((3,)),
     )
     text = (
-        f"{len(kinds)} classifiers read a text and each chooses one of {len(names)} labels: "
+        f"{len(rows)} classifiers read a text and each chooses one of {len(names)} labels: "
         f"{', '.join(names)}. The majority decides; the calibrated probability beside it comes "
-        "from stacking, which weighs the members. The text does not leave the machine that the "
-        "ensemble runs on."
+        "from stacking, which weighs the members. Texts do not leave the machine that it runs on."
     )
     return Section(title="What it is", blocks=(Paragraph(text=text), table))
 
 
-def _tabular_kind(name: str) -> str:
-    kinds = {
-        "DRF": "random forest on n-grams",
-        "GBM": "gradient boosting on n-grams",
-        "GLM": "logistic regression on n-grams",
-    }
-    return kinds.get(name, "on n-grams")
+def _kind(ensemble: EnsembleFolder, group: GroupEntry, name: str) -> tuple[str, str]:
+    """Return what a member is, and what it runs on, as training and compiling noted it."""
+    if group.kind == TABULAR:
+        return _TABULAR_KINDS.get(name, "on n-grams"), "compiled, without Java"
+    trained = ensemble.training.get("members", {}).get(name, {})
+    settings = trained.get("training", {}).get("settings", {})
+    base = f"transformer, fine-tuned from {settings['base']}" if settings.get("base") else ""
+    compiled = ensemble.training.get("compiled", {}).get(name, {})
+    variant = compiled.get("variant") or trained.get("plan", {}).get("variant", "its plan")
+    return base or "transformer, small, from scratch", variant
 
 
 def _weight(ensemble: EnsembleFolder, name: str) -> str:
@@ -130,9 +140,27 @@ def _weight(ensemble: EnsembleFolder, name: str) -> str:
 
 
 def _training(ensemble: EnsembleFolder) -> Section:
-    return Section(
-        title="How it was trained", blocks=(fact_table("How it was trained", ensemble.training),)
-    )
+    training = ensemble.training
+    facts = {
+        "training texts": _data(ensemble, training.get("train")),
+        "validation texts": _data(ensemble, training.get("valid")),
+        "trainer of trees and linear member": training.get("members", {})
+        .get(TABULAR, {})
+        .get("trainer"),
+        "seed": training.get("seed"),
+        "replaced since": training.get("compiled", {}).get("members"),
+        "versions": training.get("versions"),
+    }
+    known = {name: value for name, value in facts.items() if value is not None}
+    return Section(title="How it was trained", blocks=(fact_table("How it was trained", known),))
+
+
+def _data(ensemble: EnsembleFolder, side: Mapping[str, Any] | None) -> str | None:
+    """Return where texts are from, and how many there are of each label."""
+    if side is None:
+        return None
+    counts = (f"{n:,} {ensemble.label_names[label]}" for label, n in side["texts"].items())
+    return f"{side['source']}: {', '.join(counts)}"
 
 
 def _reached(record: Record) -> Section:

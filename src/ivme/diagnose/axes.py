@@ -68,17 +68,19 @@ def make_pairs(
     best: dict[str, StepSettings],
     failed: Collection[str],
     turnable: Collection[str],
+    *,
+    is_quick: bool = False,
 ) -> Axis | None:
     """Return the settings that matter together: the best batch size with each other remedy.
 
     best: the fastest variant of each axis, baseline where none was faster. failed: axes of which
     nothing ran. Workers are paired even where they did not help alone: a larger batch takes longer
-    to make. All that helped is tried at once.
+    to make. All that helped is tried at once; where it is to be quick, that alone.
     """
     start = best.get("batch_size", baseline)
     pairs = []
     for name in ("workers", "dtype", "threads", "compile"):
-        if name not in turnable or name in failed:
+        if is_quick or name not in turnable or name in failed:
             continue
         value = getattr(best.get(name, baseline), name)
         if name == "workers" and value == baseline.workers:

@@ -27,6 +27,7 @@ from ivme.report.formatting import format_bytes
 
 VERSION = 1  # of what stands under "diagnosis" in the facts of the first measurement
 OUTLINE_LIMIT_S = 600.0  # presets and tokens are made on the way
+PAIR_WEIGHT = 4.0  # part of the time that settings turned together get
 FINAL_WEIGHT = 4.0  # part of the time that the confirmation of the advice gets
 COMPILE_SHARE = 1 / 3  # of the budget, at most, for a step to compile
 
@@ -174,18 +175,17 @@ def _sweep(
         longest=found.outline["facts"].get("longest"),
         is_quick=config.is_quick,
     )
-    later = FINAL_WEIGHT + (0.0 if config.is_quick else 4.0)
+    later = FINAL_WEIGHT + PAIR_WEIGHT
     for index, axis in enumerate(axes):
         waiting = sum(one.weight for one in axes[index:]) + later
         share_s = left.share(axis.weight, waiting)
         first_s = config.budget_s * COMPILE_SHARE if axis.name == "compile" else None
         sweep.run_axis(axis, share_s, first_s)
-    if not config.is_quick:
-        best = {name: one.settings for name, one in advice.best_of_axes(sweep.trials).items()}
-        failed = {axis.name for axis in axes if not _any_ran(sweep.trials, axis.name)}
-        pairs = make_pairs(baseline.settings, best, failed, turnable)
-        if pairs is not None:
-            sweep.run_axis(pairs, left.share(4.0, later), config.budget_s * COMPILE_SHARE)
+    best = {name: one.settings for name, one in advice.best_of_axes(sweep.trials).items()}
+    failed = {axis.name for axis in axes if not _any_ran(sweep.trials, axis.name)}
+    pairs = make_pairs(baseline.settings, best, failed, turnable, is_quick=config.is_quick)
+    if pairs is not None:
+        sweep.run_axis(pairs, left.share(PAIR_WEIGHT, later), config.budget_s * COMPILE_SHARE)
     chosen = advice.choose(baseline.settings, sweep.trials)
     if chosen is not None:
         confirmation = Axis(name=advice.CONFIRMED, variants=(chosen.settings,))

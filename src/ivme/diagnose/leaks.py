@@ -121,8 +121,8 @@ def _name_of(container: Any) -> str:
 def _closure_name(container: Any) -> str:
     """Return the name by which a function holds a container of the function around it."""
     for function in gc.get_objects():
-        if not isinstance(function, FunctionType) or function.__closure__ is None:
-            continue
+        if type(function) is not FunctionType or function.__closure__ is None:
+            continue  # isinstance would wake what libraries load lazily
         for name, cell in zip(function.__code__.co_freevars, function.__closure__, strict=True):
             if _content(cell) is container:
                 return f"{name!r} of {function.__qualname__}()"

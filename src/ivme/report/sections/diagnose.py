@@ -77,7 +77,7 @@ def promise_sentences(record: Record) -> list[str]:
         ]
     if not diagnosis["advice"]:
         return ["Nothing that was tried makes this training faster beyond doubt."]
-    first = diagnosis["advice"][0]
+    first = best_advice(diagnosis)
     text = f"{_capital(first['label'])}: {_times(first)} times as fast"
     if first.get("tokens_per_s"):
         interval = tuple(first["tokens_per_s_interval"])
@@ -87,11 +87,17 @@ def promise_sentences(record: Record) -> list[str]:
     return [f"{text} (95% interval {_interval(first)})."]
 
 
+def best_advice(diagnosis: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the advice that was measured again, else the one that gains most."""
+    advice: list[Mapping[str, Any]] = diagnosis["advice"]
+    return next((one for one in advice if one["is_confirmed"]), advice[0])
+
+
 def suspect_sentence(suspect: Mapping[str, Any]) -> str:
     """Return whether a suspect is the problem, with the figures that say so."""
     name, answer = _capital(suspect["name"]), ANSWERS[suspect["verdict"]]
     if "best" in suspect:
-        text = f"{name}: {answer}; {suspect['best']} is {_times(suspect)} times as fast"
+        text = f"{name}: {answer}; {suspect['best']}: {_times(suspect)} times as fast"
         text += f" (95% interval {_interval(suspect)})"
     else:
         text = f"{name}: {answer}; {suspect['failure']}"
@@ -129,7 +135,7 @@ def diagnosis_figures(record: Record) -> list[KeyFigure]:
     step_s = median(samples(measurement, "step"))
     figures = [KeyFigure(value=format_seconds(step_s), label="a step now", detail=_now(found[0]))]
     if diagnosis["advice"]:
-        first = diagnosis["advice"][0]
+        first = best_advice(diagnosis)
         figures.append(
             KeyFigure(
                 value=f"{_times(first)}×",  # noqa: RUF001 - the sign for times

@@ -133,7 +133,7 @@ def phase_table(record: Record) -> Table | None:
             text_column("Phase", (row["name"] for row in rows)),
             unit_column("Time", [row["seconds"] for row in rows], SECONDS),
             share_column("Share", (anatomy["phase_shares"][row["name"]] for row in rows)),
-            unit_column("Least possible", [row.get("least_s") or None for row in rows], SECONDS),
+            unit_column("Least possible", [_least(row) for row in rows], SECONDS),
             share_column("Of the ceiling", map(_reached, rows)),
             number_column("Rate", (_flop_rate(row) for row in rows)),
         ],
@@ -210,6 +210,11 @@ def _anatomy(record: Record) -> Mapping[str, Any]:
     found = diagnosed(record)
     anatomy: Mapping[str, Any] = found[1]["anatomy"] if found else {}
     return anatomy
+
+
+def _least(row: Mapping[str, Any]) -> float | None:
+    """Return the least time of a row, where it is of the same kind as the time taken."""
+    return row["least_s"] if _reached(row) else None
 
 
 def _reached(row: Mapping[str, Any]) -> float | None:

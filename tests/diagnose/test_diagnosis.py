@@ -1,0 +1,81 @@
+import pytest
+
+from ivme.diagnose import ceilings_here
+from ivme.diagnose.configuration import DiagnoseConfig
+from ivme.diagnose.diagnosis import run_diagnose
+from ivme.errors import IvmeError, UsageError
+from ivme.hardware.ceilings import CeilingPlan
+from ivme.measure.records import load_record, save_record
+from ivme.report.building import build_part
+
+TINY_PLAN = CeilingPlan(
+    name="quick", sizes=(16,), accelerator_sizes=(16,), product_budget_s=0.0, copy_budget_s=0.0
+)
+
+
+@pytest.fixture(autouse=True)
+def tiny_ceilings(monkeypatch):
+    monkeypatch.setattr(ceilings_here, "QUICK_PLAN", TINY_PLAN)
+
+
+def run(target, **options):
+    config = DiagnoseConfig(
+        target=str(target), is_quick=True, budget_s=4.0, step_limit_s=20.0, **options
+    )
+    return run_diagnose(config, command=("ivme", "diagnose", str(target)))
+
+
+def test_a_sound_step_gives_a_record_that_reports_read(write_step, tmp_path):
+    result = run(write_step(), given={"threads": 1})
+    assert result.failure is None
+    save_record(result.record, tmp_path / "record.json")
+    record = load_record(tmp_path / "record.json")
+    first = record.measurements[0]
+    found = first.facts["diagnosis"]
+    assert record.kind == "diagnose"
+    assert found["version"] == 1
+    assert first.configuration["batch_size"] == 4  # the file's own default
+    shares = found["anatomy"]["phase_shares"]
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert shares["backward"] > 0
+    assert found["anatomy"]["limits"]["flops"] == 3 * 2 * 64 * (32 * 64 + 64 * 50)
+    assert {one["axis"] for one in found["suspects"]} >= {"batch_size", "dtype"}
+    assert record.comparisons
+    titles = [section.title for section in build_part(record).sections]
+    assert titles[:3] == ["What to change", "Where a step goes", "What was tried"]
+
+
+def test_a_leak_is_named_in_the_notes(write_step):
+    result = run(write_step(after="kept.append(loss)"), given={"threads": 1})
+    assert any("memory leak" in note and "'kept' of" in note for note in result.record.notes)
+
+
+def test_what_was_found_before_a_failure_is_kept(write_step):
+    path = write_step(after="kept.append(1); assert len(kept) < 25, 'enough'")
+    result = run(path, given={"threads": 1})
+    assert isinstance(result.failure, IvmeError)
+    assert "AssertionError: enough" in str(result.failure)
+    assert not result.record.is_complete
+    assert result.record.measurements[0].samples_s["first_step"]
+
+
+def test_a_setting_that_the_file_does_not_take_is_refused(write_step):
+    with pytest.raises(UsageError, match=r"--workers: train_step\.py does not take workers"):
+        run(write_step(), given={"workers": 2})
+
+
+def test_mm_rec_runs_its_own_training_step():
+    result = run("mm-rec-1m-char", given={"threads": 1, "batch_size": 1, "sequence_length": 32})
+    assert result.failure is None
+    found = result.record.measurements[0].facts["diagnosis"]
+    operators = {row["operator"] for row in found["anatomy"]["limits"]["operators"]}
+    assert any(name.startswith("mm_rec::") for name in operators)
+    assert found["anatomy"]["phases"]["tokenize_item_s"]
+
+
+def test_a_transformer_tokenizes_in_its_step():
+    result = run("bert-tiny", given={"threads": 1, "sequence_length": 16})
+    assert result.failure is None
+    anatomy = result.record.measurements[0].facts["diagnosis"]["anatomy"]
+    assert anatomy["phase_s"]["tokenization"] > 0
+    assert any("modeling_bert.py" in row["line"] for row in anatomy["lines"])

@@ -1,0 +1,29 @@
+import torch
+
+from ivme.diagnose.leaks import find_leak
+
+
+def test_losses_that_are_kept_with_their_graph_are_named():
+    weight, losses = torch.rand(64, 64, requires_grad=True), []
+
+    def step():
+        loss = (torch.rand(64, 64) @ weight).sum()
+        loss.backward()
+        losses.append(loss)
+
+    leak = find_leak(step, 6)
+    assert "1 more of the tensors [] float32 after each step" in leak["kept"]
+    assert "'losses' of" in leak["kept"]
+    assert "keep loss.item() or loss.detach()" in leak["kept"]
+
+
+def test_other_memory_is_named_by_the_line_that_allocates_it():
+    kept = []
+    leak = find_leak(lambda: kept.append(bytearray(1_000_000)), 6)
+    assert leak["bytes_per_step"] > 500_000
+    assert "test_leaks.py, line" in leak["kept"]
+
+
+def test_a_sound_step_does_not_leak():
+    weight = torch.rand(64, 64, requires_grad=True)
+    assert find_leak(lambda: (weight * 2).sum().backward(), 6) is None

@@ -21,14 +21,12 @@ Vocabulary::Vocabulary(const std::vector<std::vector<CodePoint>>& ngrams) : star
     size_t slots = 16;
     while (slots < 2 * ngrams.size()) slots *= 2;
     mask_ = slots - 1;
-    slots_.assign(slots, -1);
-    tags_.assign(slots, 0);
+    slots_.assign(slots, {});
     for (const auto& ngram : ngrams) {
         const uint64_t hash = hash_of(ngram);
         size_t slot = hash & mask_;
-        while (slots_[slot] >= 0) slot = (slot + 1) & mask_;
-        slots_[slot] = static_cast<int32_t>(starts_.size() - 1);
-        tags_[slot] = static_cast<uint32_t>(hash >> 32);
+        while (slots_[slot].number >= 0) slot = (slot + 1) & mask_;
+        slots_[slot] = {static_cast<int32_t>(starts_.size() - 1), static_cast<uint32_t>(hash >> 32)};
         points_.insert(points_.end(), ngram.begin(), ngram.end());
         starts_.push_back(points_.size());
     }
@@ -36,12 +34,13 @@ Vocabulary::Vocabulary(const std::vector<std::vector<CodePoint>>& ngrams) : star
 
 int32_t Vocabulary::find(uint64_t hash, const CodePoint* points, size_t length) const {
     const uint32_t tag = static_cast<uint32_t>(hash >> 32);
-    for (size_t slot = hash & mask_; slots_[slot] >= 0; slot = (slot + 1) & mask_) {
-        if (tags_[slot] != tag) continue;
-        const size_t start = starts_[slots_[slot]];
-        if (starts_[slots_[slot] + 1] - start == length &&
+    for (size_t at = hash & mask_; slots_[at].number >= 0; at = (at + 1) & mask_) {
+        if (slots_[at].tag != tag) continue;
+        const int32_t number = slots_[at].number;
+        const size_t start = starts_[number];
+        if (starts_[number + 1] - start == length &&
             std::memcmp(&points_[start], points, length * sizeof(CodePoint)) == 0)
-            return slots_[slot];
+            return number;
     }
     return -1;
 }

@@ -22,8 +22,11 @@ public:
 private:
     std::vector<CodePoint> points_;  // all n-grams, one after the other
     std::vector<size_t> starts_;     // [ngrams + 1], into points_
-    std::vector<int32_t> slots_;     // open addressing, -1 where free
-    std::vector<uint32_t> tags_;     // upper halves of the hashes in the slots
+    struct Slot {
+        int32_t number = -1;  // -1 where free
+        uint32_t tag = 0;     // the upper half of the hash
+    };
+    std::vector<Slot> slots_;  // open addressing; one cache line answers most questions
     size_t mask_ = 0;
 };
 

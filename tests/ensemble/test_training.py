@@ -1,10 +1,18 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
-from styles import styled_texts
+from styles import WORDS, styled_texts
 
 from ivme.ensemble.features import NgramSettings
 from ivme.ensemble.tabular import TabularMembers
 from ivme.ensemble.trainers.settings import MemberSettings
-from ivme.ensemble.training import TabularSettings, train_tabular
+from ivme.ensemble.training import (
+    TabularSettings,
+    number_labels,
+    telling_columns,
+    train_tabular,
+)
 from ivme.errors import UsageError
 
 SMALL = TabularSettings(
@@ -78,3 +86,48 @@ def test_unknown_trainers_and_members_are_refused(tmp_path):
 def test_sizes_that_cannot_be_are_refused(wrong, message):
     with pytest.raises(UsageError, match=message):
         MemberSettings(**wrong)
+
+
+def test_trees_read_the_telling_ngrams_with_style_and_scores_and_linear_members_all_ngrams(
+    tmp_path,
+):
+    texts, labels = styled_texts(200, ("human", "machine"))
+    settings = replace(SMALL, ngrams=(NgramSettings(),), tree_ngrams=3, variants=0)
+    trained = train_tabular(texts, labels, folder=tmp_path, settings=settings)
+    features = trained.features
+    _, numbers = number_labels(texts, labels)
+    few = telling_columns(features, features.transform_batch(texts), numbers, 3)
+    assert (few < features.ngram_count).sum() == 3
+    assert features.names[few[-1]] == "score:0"
+    words = {features.names[column].partition(":")[2] for column in few[:3]}
+    assert words <= {*WORDS["human"], *WORDS["machine"]}
+    for name in ("DRF", "GBM"):
+        nodes = trained.members[name].model.nodes
+        assert set(nodes["feature"][nodes["feature"] >= 0]) <= set(few)
+    read = np.flatnonzero(trained.members["GLM"].model.coefficients[0])
+    assert len(read) > 3
+    assert read.max() < features.ngram_count
+
+
+def test_columns_that_are_the_same_in_every_row_are_left_out(tmp_path):
+    texts, labels = styled_texts(120, ("human", "machine"))
+    settings = replace(SMALL, members=("DRF",), variants=0)
+    features = train_tabular(texts, labels, folder=tmp_path, settings=settings).features
+    _, numbers = number_labels(texts, labels)
+    few = telling_columns(features, features.transform_batch(texts), numbers, 10_000)
+    names = {features.names[column] for column in few}
+    assert "style:word length" in names
+    assert "style:commas" not in names  # the texts have none
+
+
+def test_groups_must_be_as_many_as_texts(tmp_path):
+    with pytest.raises(UsageError, match="2 texts with 1 groups; expected one for each"):
+        train_tabular(["a b", "c d"], ["x", "y"], folder=tmp_path, groups=["first"])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"tree_ngrams": 0}, {"style_weight": -1.0}, {"variants": -1}], ids=str
+)
+def test_features_that_cannot_be_are_refused(wrong):
+    with pytest.raises(UsageError, match="expected tree_ngrams >= 1, the others >= 0"):
+        TabularSettings(**wrong)

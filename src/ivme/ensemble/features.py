@@ -7,7 +7,7 @@ binds members to them. Needs no scikit-learn.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -130,10 +130,6 @@ class TfidfFeatures:
         style = () if self.style is None else tuple(f"style:{one}" for one in self.style.names)
         scores = 0 if self.scores is None else self.scores.count
         return (*style, *(f"score:{number}" for number in range(scores)))
-
-    def without_scores(self) -> "TfidfFeatures":
-        """Return the features that the scores are learned from."""
-        return replace(self, scores=None)
 
     def transform(self, text: str) -> FeatureRows:
         """Return the features of one text as one row; words never seen count for nothing."""

@@ -21,8 +21,8 @@ TRAINERS = ("sklearn", "h2o")
 
 # Words with punctuation, and runs of characters: neither alone tells every kind of text apart.
 NGRAMS = (
-    NgramSettings(splitting="token", longest=3, max_features=40_000, is_sublinear=True),
-    NgramSettings(splitting="char", shortest=2, longest=5, max_features=40_000, is_sublinear=True),
+    NgramSettings(splitting="token", longest=3, max_features=20_000, is_sublinear=True),
+    NgramSettings(splitting="char", shortest=3, longest=4, max_features=20_000, is_sublinear=True),
 )
 
 
@@ -31,11 +31,11 @@ class TabularSettings:
     """What to train: the features, the members by name, and their sizes.
 
     ngrams: the kinds of n-grams. tree_ngrams: how many of them, those that tell the labels apart
-    best, trees read beside style and scores; linear members read all of them, but no scores, unless
-    H2O trains: then each member reads what trees read. style_weight: of figures of style; 0 leaves
-    them out. has_scores: whether linear models add up the n-grams for the trees. is_normalized:
-    undo invisible characters and look-alike letters. variants: changed copies of each text to train
-    on. h2o: where H2O runs; read by trainer="h2o" alone.
+    best, trees read beside style and scores. Linear members read all n-grams and nothing else,
+    unless H2O trains: then each member reads what trees read. style_weight: of figures of style; 0
+    leaves them out. has_scores: whether linear models add up the n-grams for the trees.
+    is_normalized: undo invisible characters and look-alike letters. variants: changed copies of
+    each text to train on. h2o: where H2O runs; read by trainer="h2o" alone.
     """
 
     ngrams: tuple[NgramSettings, ...] = NGRAMS
@@ -143,9 +143,9 @@ def _fit_features(
     rows = features.transform_batch(augmented(texts, settings.variants, settings.sizes.seed))
     numbers = np.tile(numbers, copies)
     if settings.has_scores:
-        together = np.unique(range(len(texts)) if groups is None else groups, return_inverse=True)[
-            1
-        ]
+        belongs = list(range(len(texts)) if groups is None else groups)
+        number_of = {group: number for number, group in enumerate(belongs)}
+        together = np.array([number_of[group] for group in belongs], np.intp)
         features, rows = fit_scores(features, rows, numbers, np.tile(together, copies))
     return features, rows, numbers
 
@@ -178,7 +178,7 @@ def _train(
     from ivme.ensemble.trainers.sklearn_trainer import SklearnTrainer
 
     local = SklearnTrainer(settings.sizes)
-    many = np.arange(features.without_scores().count, dtype=np.int32)
+    many = np.arange(features.ngram_count, dtype=np.int32)
     members = {}
     for name in settings.members:
         progress(f"Training {name}...")
@@ -193,20 +193,19 @@ def telling_columns(
 ) -> NDArray[np.int32]:
     """Return the columns of the n-grams whose means differ most between labels, and all others.
 
-    Differ: by the F statistic of an analysis of variance, column by column.
+    Differ: by the F statistic of an analysis of variance, column by column. Columns that are the
+    same in every row are left out.
     """
     from sklearn.feature_selection import f_classif
 
     from ivme.ensemble.trainers.sklearn_trainer import as_csr
 
-    count = features.ngram_count
-    others = np.arange(count, features.count, dtype=np.int32)
-    if ngrams >= count:
-        return np.arange(features.count, dtype=np.int32)
-    with np.errstate(divide="ignore", invalid="ignore"):  # a column may be constant
-        strength = f_classif(as_csr(rows)[:, :count], numbers)[0]
-    best = np.argsort(-np.nan_to_num(strength), kind="stable")[:ngrams]
-    return np.concatenate([np.sort(best).astype(np.int32), others])
+    matrix, count = as_csr(rows), features.ngram_count
+    is_chosen = (matrix.max(axis=0) != matrix.min(axis=0)).toarray().ravel()
+    with np.errstate(divide="ignore", invalid="ignore"):  # where a column is constant
+        strength = np.nan_to_num(f_classif(matrix[:, :count], numbers)[0])
+    is_chosen[np.argsort(-strength, kind="stable")[ngrams:]] = False
+    return np.flatnonzero(is_chosen).astype(np.int32)
 
 
 def _with_thresholds(

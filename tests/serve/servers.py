@@ -30,7 +30,7 @@ class Server:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.url = wait_for(self._find_url, self._said)
+        self.url = wait_for(self._find_url, self.said)
         self.client = httpx.Client(base_url=self.url, timeout=DEADLINE_S)
 
     @property
@@ -40,7 +40,7 @@ class Server:
 
     def wait_until_ready(self) -> "Server":
         """Wait until it says that it is."""
-        wait_for(lambda: self.client.get("/ready").status_code == 200, self._said)
+        wait_for(lambda: self.client.get("/ready").status_code == 200, self.said)
         return self
 
     def children(self) -> list[int]:
@@ -76,11 +76,12 @@ class Server:
 
     def _find_url(self) -> str | None:
         if self.process.poll() is not None:
-            raise AssertionError(f"the server ended: {self._said()}")
+            raise AssertionError(f"the server ended: {self.said()}")
         found = [line.rpartition(" on ")[2].strip() for line in self.lines if "serving " in line]
         return found[0] if found else None
 
-    def _said(self) -> str:
+    def said(self) -> str:
+        """Return everything on its standard error until now."""
         return "".join(self.lines)
 
 

@@ -4,6 +4,7 @@ A message is an object and named arrays. On the wire: two lengths (of the JSON, 
 the JSON, then the arrays' bytes in order. Nothing in a message can run code.
 """
 
+import contextlib
 import json
 import math
 import select
@@ -88,7 +89,9 @@ class Channel:
         return bool(select.select([self._socket], [], [], 0)[0])
 
     def close(self) -> None:
-        """Close this end; the other one hears of it."""
+        """Close this end; the other one hears of it, and so does a thread that reads here."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
     def _read(self, size: int) -> memoryview:

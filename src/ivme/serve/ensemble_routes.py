@@ -1,13 +1,13 @@
 """Routes of ensembles: the documented /predict, labels alone, and judging as it happens."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from ivme.ensemble.answers import Answer
 from ivme.ensemble.judging import choice_of
 from ivme.ensemble.running import Failure, Scores
 from ivme.ensemble.words import count_words
@@ -62,47 +62,38 @@ def documented(answer: EnsembleAnswer) -> dict[str, Any]:
 
 async def _events(
     service: Service, model: EnsembleModel, text: str, *, with_sentences: bool
-) -> AsyncIterator[Event]:
+) -> AsyncGenerator[Event]:
     start_s = time.perf_counter()
     yield "start", {"members": list(model.folder.member_names), "words": count_words(text)}
     kept = service.cache.get(text)
-    if kept is not None:
-        service.metrics.cache_hits.inc()
+    counter = service.metrics.cache_misses if kept is None else service.metrics.cache_hits
+    counter.inc()
+    if kept is None or with_sentences:
+        run = _running(model, text, kept, with_sentences=with_sentences)
+        async with aclosing(service.stream(run)) as parts:
+            async for part in parts:
+                if isinstance(part, EnsembleAnswer):
+                    service.remember(text, part)
+                else:
+                    yield part
+    else:
         for event in _kept_events(kept):
             yield event
-        if with_sentences:
-            async for event in service.stream(lambda tell, is_wanted: _sentences(model, text)):
-                if event is not None:
-                    yield event
-    else:
-        service.metrics.cache_misses.inc()
-        run = _running(service, model, text, with_sentences=with_sentences)
-        async for event in service.stream(run):
-            if isinstance(event, EnsembleAnswer):
-                if event.is_complete:
-                    service.cache.put(text, event)
-            else:
-                yield event
     yield "done", {"duration_ms": _since_ms(start_s)}
 
 
 def _running(
-    service: Service, model: EnsembleModel, text: str, *, with_sentences: bool
-) -> Callable[[Callable[[Any], None], Callable[[], bool]], EnsembleAnswer]:
+    model: EnsembleModel, text: str, kept: EnsembleAnswer | None, *, with_sentences: bool
+) -> Callable[[Callable[[Event], None], Callable[[], bool]], EnsembleAnswer]:
     """Return what judges the text in a thread: it tells events, and returns the answer."""
 
-    def run(tell: Callable[[Any], None], is_wanted: Callable[[], bool]) -> EnsembleAnswer:
-        start_s = time.perf_counter()
-        answer = None
-        for outcome in model.outcomes(text):
-            if isinstance(outcome, Scores):
-                tell(("member", _member(outcome, model)))
-            elif isinstance(outcome, Failure):
-                tell(("member_down", {"name": outcome.name, "reason": outcome.reason}))
-            elif isinstance(outcome, Answer):
-                answer = model.as_answer(outcome)
-        assert answer is not None  # without one `outcomes` raises
-        tell(("ensemble", _verdict(answer, _since_ms(start_s), is_cached=False)))
+    def run(tell: Callable[[Event], None], is_wanted: Callable[[], bool]) -> EnsembleAnswer:
+        if kept is None:
+            answer = _judge(model, text, tell)
+        else:
+            answer = kept
+            for event in _kept_events(kept):
+                tell(event)
         if with_sentences and is_wanted():
             event = _sentences(model, text)
             if event is not None:
@@ -110,6 +101,21 @@ def _running(
         return answer
 
     return run
+
+
+def _judge(model: EnsembleModel, text: str, tell: Callable[[Event], None]) -> EnsembleAnswer:
+    start_s = time.perf_counter()
+    answer = None
+    for outcome in model.outcomes(text):
+        if isinstance(outcome, Scores):
+            tell(("member", _member(outcome, model)))
+        elif isinstance(outcome, Failure):
+            tell(("member_down", {"name": outcome.name, "reason": outcome.reason}))
+        else:
+            answer = model.as_answer(outcome)
+    assert answer is not None  # without one `outcomes` raises
+    tell(("ensemble", _verdict(answer, _since_ms(start_s), is_cached=False)))
+    return answer
 
 
 def _member(scores: Scores, model: EnsembleModel) -> dict[str, Any]:

@@ -51,6 +51,8 @@ class Gate:
             await exchange.refuse(problem)
         except DisconnectedError:
             exchange.status = 499  # as nginx counts them: nobody was there to be answered
+        except asyncio.CancelledError:  # by the end of the server alone
+            await exchange.refuse(stopping())
         except Exception:
             exchange.status = exchange.status or 500
             raise

@@ -1,6 +1,7 @@
 """Routes of plans: classify, embed, generate and fill, one text or several."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -91,13 +92,14 @@ def _add_generate(router: APIRouter, service: Service, model: PlanModel) -> None
         return event_response(events, http.scope, service.config.timeout_s)
 
 
-async def _stream_events(service: Service, model: PlanModel, text: str) -> AsyncIterator[Event]:
+async def _stream_events(service: Service, model: PlanModel, text: str) -> AsyncGenerator[Event]:
     parts = service.stream(lambda tell, is_wanted: model.stream(text, tell, is_wanted))
-    async for part in parts:
-        if isinstance(part, Prediction):
-            yield "done", {"text": part.text}
-        else:
-            yield "piece", {"text": part}
+    async with aclosing(parts):
+        async for part in parts:
+            if isinstance(part, Prediction):
+                yield "done", {"text": part.text}
+            else:
+                yield "piece", {"text": part}
 
 
 def classification(answer: Prediction, labels: Sequence[str]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ request is bound, batched and answered as on one machine. Ray finds a replica fo
 starts another where one dies, and asks nothing of a replica whose model is not loaded yet.
 """
 
-import asyncio
 import logging
 import signal
 import socket
@@ -81,13 +80,14 @@ def deployment_options(config: ServeConfig) -> dict[str, Any]:
 class Replica:
     """A copy of the application, in a process that Ray starts; Ray calls what it builds."""
 
-    async def __init__(self, config: ServeConfig) -> None:
+    def __init__(self, config: ServeConfig) -> None:
         from ivme.serve.served_model import open_served_model
 
         self._config = replace(config, workers=1)
         self._model = open_served_model(self._config)
         if not config.lazy:
-            await asyncio.to_thread(self._load)
+            self._model.start()
+            self._model.wait_until_ready()
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
         """Return the application, whose model is loaded."""
@@ -95,10 +95,6 @@ class Replica:
         from ivme.serve.service import Service
 
         return build_app(self._config, Service(self._config, self._model))
-
-    def _load(self) -> None:
-        self._model.start()
-        self._model.wait_until_ready()
 
 
 def wait_for_signal() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -48,6 +48,7 @@ class Service:
         )
         self._on_failure = on_failure
         self._loading: asyncio.Task[None] | None = None
+        self._is_stopping = False
         self._threads = ThreadPoolExecutor(model.slots, thread_name_prefix="ivme-run")
         self._watch()
 
@@ -75,6 +76,7 @@ class Service:
 
     async def stop(self) -> None:
         """End what runs, and the model's processes."""
+        self._is_stopping = True
         await asyncio.to_thread(self.model.close)
         if self._loading is not None:
             await asyncio.wait([self._loading])
@@ -114,13 +116,18 @@ class Service:
                 logger.info("text %r: %s", text, answer)
         return answers
 
+    def remember(self, text: str, answer: Any) -> None:
+        """Keep an answer for later, unless it is an error or lacks a member."""
+        if not isinstance(answer, Exception) and getattr(answer, "is_complete", True):
+            self.cache.put(text, answer)
+
     async def call(self, function: Callable[[], Any]) -> Any:
         """Return what a blocking function returns, run in a thread of the model's own."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)
 
     async def stream(
         self, run: Callable[[Callable[[Any], None], Callable[[], bool]], Any]
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any]:
         """Yield what `run` tells, part by part, then what it returns; it has the model alone.
 
         run: blocks; gets the function to tell with, and one that says whether anyone still listens.
@@ -166,14 +173,14 @@ class Service:
         try:
             await asyncio.to_thread(load)
         except IvmeError as error:
-            self._on_failure(error)
+            if not self._is_stopping:
+                self._on_failure(error)
 
     async def _run(self, texts: Sequence[str]) -> list[Any]:
         """Return the answer to each text, and remember it, whether or not anyone still waits."""
         answers: list[Any] = await self.call(lambda: self.model.run(texts))
         for text, answer in zip(texts, answers, strict=True):
-            if not isinstance(answer, Exception) and getattr(answer, "is_complete", True):
-                self.cache.put(text, answer)
+            self.remember(text, answer)
         return answers
 
     def _watch(self) -> None:

@@ -111,6 +111,18 @@ def test_without_validation_texts_some_are_held_out(tmp_path):
     assert found.group_names == ("tabular",)
 
 
+def test_groups_stay_together_and_reach_the_tabular_members(tmp_path):
+    plain = styled(200)
+    grouped = LabeledTexts(
+        texts=plain.texts,
+        labels=plain.labels,
+        groups=tuple(f"group {number // 2}" for number in range(200)),
+    )
+    found = train_ensemble(TABULAR_ONLY, grouped, folder=tmp_path / "model")
+    assert sum(found.training["train"]["texts"].values()) % 2 == 0
+    assert found.open_group("tabular").score_batch(["well"])["GLM"].shape == (1, 2)
+
+
 def test_three_labels_and_one_transformer_are_trained(tmp_path):
     names = ("human", "machine", "other")
     settings = EnsembleSettings(

@@ -207,6 +207,7 @@ class _Training:
             trainer=self.settings.trainer,
             validation=(self.valid.texts, self.valid.labels),
             settings=settings,
+            groups=self.train.groups,
             progress=self.progress,
         )
         self._score(TabularGroup(members, threads=settings.sizes.threads))

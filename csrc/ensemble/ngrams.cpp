@@ -15,6 +15,15 @@ uint64_t hash_of(const std::vector<CodePoint>& ngram) {
     return hash;
 }
 
+// Where many of the vocabulary were found, going through all of it is faster than sorting.
+void put_in_order(std::vector<int32_t>& numbers, const std::vector<uint32_t>& found) {
+    constexpr size_t kSparse = 64;
+    if (numbers.size() * kSparse < found.size()) return std::sort(numbers.begin(), numbers.end());
+    numbers.clear();
+    for (size_t number = 0; number < found.size(); ++number)
+        if (found[number]) numbers.push_back(static_cast<int32_t>(number));
+}
+
 }  // namespace
 
 Vocabulary::Vocabulary(const std::vector<std::vector<CodePoint>>& ngrams) : starts_{0} {
@@ -53,7 +62,7 @@ void NgramCounter::count(const std::vector<CodePoint>& text, std::vector<int32_t
         if (number < 0) return;
         if (found[number]++ == 0) numbers.push_back(number);
     });
-    std::sort(numbers.begin(), numbers.end());
+    put_in_order(numbers, found);
     for (const int32_t number : numbers) counts.push_back(found[number]);
 }
 

@@ -36,8 +36,9 @@ def test_the_demo_has_as_many_texts_of_each_label_and_is_the_same_every_time():
 
 
 def test_passages_are_cut_behind_sentences():
-    document = "One short sentence is here. " * 40
-    parts = list(passages([document]))
+    document = " ".join(f"One short sentence is number {number}." for number in range(40))
+    parts = list(passages([document, document.upper()]))
+    assert len(parts) == 4  # in capitals they are the same
     assert all(SHORTEST <= len(part.split()) <= LONGEST for part in parts)
     assert all(part.endswith(".") for part in parts)
 
@@ -45,7 +46,7 @@ def test_passages_are_cut_behind_sentences():
 def test_length_gives_nothing_away():
     texts = generated_texts("word-pairs", 100, 0)
     lengths = sorted(len(text.split()) for text in texts)
-    human = sorted(len(text.split()) for text in passages(corpus_documents()))
+    human = sorted(len(text.split()) for text in passages(demo_module.corpus_documents()))
     assert abs(lengths[50] - human[len(human) // 2]) <= 10
 
 

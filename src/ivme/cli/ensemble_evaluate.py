@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ivme.measure.records import Record
 
 DEMO_NOTE = (
-    "A demo: the texts are Python's documentation, and what small models trained on it wrote. They "
-    "are far easier to tell apart than real texts."
+    "A demo: the texts are Python's documentation, and what small models trained on it wrote. "
+    "Figures on them say nothing of what people and large models write."
 )
 
 

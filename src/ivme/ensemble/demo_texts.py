@@ -1,8 +1,8 @@
 """A demo without anyone's data: passages of the built-in corpus, and what small models make of it.
 
 Two generators write the second class: MM-Rec, trained for some seconds on one half of the corpus,
-and a chain of word pairs. Such texts are far easier to tell apart than what people and large models
-write: figures on them show that everything works, and nothing else.
+and a chain of word pairs. Figures on such texts show that everything works, and say nothing of what
+people and large models write.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ivme.ensemble.labeled_texts import LabeledTexts
+from ivme.ensemble.labeled_texts import LabeledTexts, same_text
 from ivme.errors import IvmeError
 from ivme.hardware.cache import cache_folder, write_json
 from ivme.models.corpus import corpus_documents, corpus_version
@@ -74,8 +74,8 @@ def demo_texts(
     random.Random(seed).shuffle(rows)
     train, valid = rows[:TRAIN_TEXTS], rows[TRAIN_TEXTS:]
     return DemoTexts(
-        train=_labeled(train, "the demo's training texts"),
-        valid=_labeled(valid, "the demo's validation texts"),
+        train=_labeled(train, "the demo"),
+        valid=_labeled(valid, "the demo"),
         valid_domains=tuple(domain for _, _, domain in valid),
     )
 
@@ -99,14 +99,18 @@ def generated_texts(
 
 
 def passages(documents: Sequence[str]) -> Iterator[str]:
-    """Yield parts of the documents of SHORTEST to LONGEST words, cut behind sentences."""
+    """Yield parts of the documents, SHORTEST to LONGEST words, cut behind sentences, each once."""
+    known = set[str]()
     for document in documents:
         part: list[str] = []
         for sentence in re.split(r"(?<=[.!?:])\s+(?=[A-Z])", document):
             part.append(" ".join(sentence.split()))
             words = sum(len(one.split()) for one in part)
             if words >= SHORTEST:
-                yield " ".join(" ".join(part).split()[:LONGEST])
+                passage = " ".join(" ".join(part).split()[:LONGEST])
+                if same_text(passage) not in known:
+                    yield passage
+                known.add(same_text(passage))
                 part = []
 
 

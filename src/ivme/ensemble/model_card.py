@@ -141,6 +141,7 @@ def _weight(ensemble: EnsembleFolder, name: str) -> str:
 
 def _training(ensemble: EnsembleFolder) -> Section:
     training = ensemble.training
+    versions = training.get("versions", {})
     facts = {
         "training texts": _data(ensemble, training.get("train")),
         "validation texts": _data(ensemble, training.get("valid")),
@@ -149,7 +150,7 @@ def _training(ensemble: EnsembleFolder) -> Section:
         .get("trainer"),
         "seed": training.get("seed"),
         "replaced since": training.get("compiled", {}).get("members"),
-        "versions": training.get("versions"),
+        "versions": ", ".join(f"{name} {one}" for name, one in versions.items()) or None,
     }
     known = {name: value for name, value in facts.items() if value is not None}
     return Section(title="How it was trained", blocks=(fact_table("How it was trained", known),))

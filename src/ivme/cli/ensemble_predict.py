@@ -198,8 +198,8 @@ def _print_answer(answer: Answer, label_names: "Mapping[str, str]", *, has_detai
 
 def _print_members(answer: Answer, *, has_details: bool) -> None:
     from ivme.cli.printing import print_table
-    from ivme.report.formatting import SECONDS, format_percent
-    from ivme.report.sections.tables import build_table, number_column, text_column, unit_column
+    from ivme.report.formatting import format_percent, format_seconds
+    from ivme.report.sections.tables import build_table, number_column, text_column
 
     members = answer["individual_results"]
     columns = [
@@ -212,7 +212,7 @@ def _print_members(answer: Answer, *, has_details: bool) -> None:
     if has_details:
         timings = answer["details"]["timings_ms"]
         seconds = [timings[name] / 1e3 if name in timings else None for name in members]
-        columns.append(unit_column("Time", seconds, SECONDS))
+        columns.append(number_column("Time", map(format_seconds, seconds)))
     print_table(results(), build_table("Members", columns))
 
 

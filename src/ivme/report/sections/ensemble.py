@@ -146,12 +146,12 @@ def judge_table(record: Record) -> Table:
 
 def domain_table(record: Record) -> Table | None:
     """Return the figures of the ensemble on the texts of each domain."""
-    return _group_table(record, "by_domain", "domains", "Domain")
+    return _group_table(record, "domain", "domains", "Domain")
 
 
 def length_table(record: Record) -> Table | None:
     """Return the figures of the ensemble on texts of like length."""
-    return _group_table(record, "by_length", "lengths", "Words")
+    return _group_table(record, "length", "lengths", "Words")
 
 
 def member_table(record: Record) -> Table | None:
@@ -177,14 +177,14 @@ def member_table(record: Record) -> Table | None:
     )
 
 
-def _group_table(record: Record, key: str, counted: str, heading: str) -> Table | None:
+def _group_table(record: Record, kind: str, counted: str, heading: str) -> Table | None:
     best, counts = headline(record), record.settings.get(counted) or {}
     if best is None or len(counts) < 2:
         return None
     measurement, facts = best
-    figures = [facts[key][name] for name in counts]
+    figures = [facts[f"by_{kind}"][name] for name in counts]
     return build_table(
-        f"{measurement.label.capitalize()}, by {heading.lower()}",
+        f"{measurement.label.capitalize()}, by {kind}",
         [
             text_column(heading, counts),
             number_column("Texts", (f"{count:,}" for count in counts.values())),

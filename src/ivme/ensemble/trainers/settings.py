@@ -20,7 +20,7 @@ class MemberSettings:
     boosting_trees: int = 200
     boosting_depth: int = 5
     learning_rate: float = 0.06
-    penalty: float = 0.1
+    penalty: float = 0.3
     l1_share: float = 0.0
     seed: int = 0
     threads: int = 1

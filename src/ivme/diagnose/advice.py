@@ -132,11 +132,11 @@ def list_suspects(
 
 def savings(baseline: Trial, trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """Return what takes less memory at the same work, and what it costs in speed."""
-    own = baseline.memory.get("peak_bytes")
+    own = baseline.memory.get("peak_bytes") or 0
     rows = []
     for one in trials:
-        peak = one.memory.get("peak_bytes")
-        smaller = own and peak and peak < own / SAME_SPEED
+        peak = one.memory.get("peak_bytes") or own
+        smaller = peak < own / SAME_SPEED
         if one.axis in ("checkpointing", "dtype") and one.comparison is not None and smaller:
             saved = 1 - peak / own
             rows.append({"label": one.label, "saved_share": saved, **_speedup(one.comparison)})

@@ -73,7 +73,7 @@ def build_mm_rec_step(target: Target, settings: StepSettings) -> TrainingStep:
     model.train()
     if settings.checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
-    shared = torch.compile(model) if settings.compile else model
+    shared: Any = torch.compile(model) if settings.compile else model
     place = Place(device=torch.device("cpu"))
     optimization = Optimization(model, config, place)
     precision = precision_of(config, place)
@@ -106,7 +106,7 @@ def build_mm_rec_step(target: Target, settings: StepSettings) -> TrainingStep:
         run=run,
         tokens=items * settings.sequence_length,
         items=items,
-        model=shared,  # type: ignore[arg-type]
+        model=shared,
         optimizer=optimization.optimizer,
         tokenize_item=lambda: tokenizer.encode(text),
     )

@@ -124,7 +124,7 @@ class PhaseWatch:
                     self.on_backward(roots)
                 return inner(tensors, *args, **kwargs)
 
-        torch.autograd.backward = backward  # type: ignore[assignment]
+        torch.autograd.backward = backward
         self._after.callback(setattr, torch.autograd, "backward", inner)
 
     def _replace(self, owner: Any, name: str, phase_name: str) -> None:

@@ -80,8 +80,8 @@ def promise_sentences(record: Record) -> list[str]:
     first = best_advice(diagnosis)
     text = f"{_capital(first['label'])}: {_times(first)} times as fast"
     if first.get("tokens_per_s"):
-        interval = tuple(first["tokens_per_s_interval"])
-        rate = format_rate(first["tokens_per_s"], "tokens/s", interval)  # type: ignore[arg-type]
+        low, high = first["tokens_per_s_interval"]
+        rate = format_rate(first["tokens_per_s"], "tokens/s", (low, high))
         now = format_rate(_rate(measurement), "tokens/s")
         text += f", {rate} in place of {now}"
     return [f"{text} (95% interval {_interval(first)})."]

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from ivme.serve.ray_app import serve_on_ray
 config = ServeConfig(folder=Path(sys.argv[1]), port=int(sys.argv[2]), workers=2, max_queue=8)
 serve_on_ray(config, "local")
 """
+MOST_RESTART_S = 120  # on a machine that does much else; a few where it does not
 TEXT = {"text": "a text of a few words"}
 
 
@@ -108,10 +110,9 @@ def test_with_one_of_two_replicas_killed_the_service_goes_on_and_the_replica_ret
         before[0].kill()
         before[0].wait(timeout=10)
         statuses = []
-        for _ in range(600):  # until the replica is back: starting one takes seconds
+        deadline = time.monotonic() + MOST_RESTART_S
+        while len(replicas(process)) < 2 and time.monotonic() < deadline:
             statuses.append(client.post(f"{url}/v1/classify", json=TEXT).status_code)
-            if len(replicas(process)) == 2:
-                break
         assert len(replicas(process)) == 2
         # Those that were on their way to the dead one may fail, none after that.
         assert statuses.count(200) >= len(statuses) - 3

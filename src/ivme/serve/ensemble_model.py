@@ -163,7 +163,8 @@ class EnsembleModel:
         threads = self._config.threads
 
         def open_group(name: str, **arguments: Any) -> MemberGroup:
-            return self._open_group(number, name, arguments)
+            group = self._open_group(number, name, arguments)
+            return group  # type: ignore[return-value]  # its notes are read, never set
 
         return Predictor.load(
             self._config.folder,

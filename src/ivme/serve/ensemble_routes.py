@@ -95,9 +95,9 @@ def _running(
             for event in _kept_events(kept):
                 tell(event)
         if with_sentences and is_wanted():
-            event = _sentences(model, text)
-            if event is not None:
-                tell(event)
+            sentences = _sentences(model, text)
+            if sentences is not None:
+                tell(sentences)
         return answer
 
     return run

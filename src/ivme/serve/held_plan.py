@@ -125,7 +125,9 @@ def pack_answers(
     }
     arrays = {}
     if good and good[0].probabilities is not None:
-        arrays["probabilities"] = np.stack([one.probabilities for one in good])
+        rows = [one.probabilities for one in good if one.probabilities is not None]
+        arrays["probabilities"] = np.stack(rows)
     if good and good[0].vector is not None:
-        arrays["vectors"] = np.stack([one.vector for one in good])
+        rows = [one.vector for one in good if one.vector is not None]
+        arrays["vectors"] = np.stack(rows)
     return content, arrays

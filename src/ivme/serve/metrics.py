@@ -3,7 +3,14 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -24,36 +31,40 @@ class Metrics:
     """One server's counts, in a registry of its own."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # a time beside each count, which nobody asks for
         self.registry = CollectorRegistry(auto_describe=True)
         self.requests = Counter(
-            "ivme_requests", "Requests, by route and status.", ("route", "status"), **self._here
+            "ivme_requests",
+            "Requests, by route and status.",
+            ("route", "status"),
+            registry=self.registry,
         )
         self.refusals = Counter(
-            "ivme_refusals", "Requests refused, by reason.", ("reason",), **self._here
+            "ivme_refusals", "Requests refused, by reason.", ("reason",), registry=self.registry
         )
         self.batch_texts = Histogram(
-            "ivme_batch_texts", "Texts of a batch.", buckets=TEXTS, **self._here
+            "ivme_batch_texts", "Texts of a batch.", buckets=TEXTS, registry=self.registry
         )
         self.batch_tokens = Histogram(
             "ivme_batch_tokens",
             "Tokens of a batch as estimated, padding counted.",
             buckets=TOKENS,
-            **self._here,
+            registry=self.registry,
         )
-        self.cache_hits = Counter("ivme_cache_hits", "Texts answered from memory.", **self._here)
-        self.cache_misses = Counter("ivme_cache_misses", "Texts given to the model.", **self._here)
+        self.cache_hits = Counter(
+            "ivme_cache_hits", "Texts answered from memory.", registry=self.registry
+        )
+        self.cache_misses = Counter(
+            "ivme_cache_misses", "Texts given to the model.", registry=self.registry
+        )
         latency = Histogram(
             "ivme_latency_seconds",
             "Seconds in each stage: read (the body), queue and model (a text), total (a request).",
             ("stage",),
             buckets=SECONDS,
-            **self._here,
+            registry=self.registry,
         )
         self.latency = {stage: latency.labels(stage) for stage in STAGES}
-
-    @property
-    def _here(self) -> dict[str, CollectorRegistry]:
-        return {"registry": self.registry}
 
     def count_batch(self, report: BatchReport) -> None:
         """Count a batch that has run."""

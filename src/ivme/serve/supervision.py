@@ -235,6 +235,7 @@ class ProcessPool:
     def __init__(self, processes: Sequence[MemberProcess]) -> None:
         self.processes = tuple(processes)
         self._busy: set[MemberProcess] = set()
+        self._is_closed = False
         self._changed = threading.Condition()
 
     def start(self) -> None:
@@ -285,7 +286,8 @@ class ProcessPool:
                 self._changed.notify()
 
     def close(self) -> None:
-        """End all processes."""
+        """End all processes; who waits for one is told that it is closed."""
+        self._is_closed = True
         threads = [threading.Thread(target=process.close) for process in self.processes]
         for thread in threads:
             thread.start()
@@ -301,7 +303,8 @@ class ProcessPool:
                 if free:
                     self._busy.add(free[0])
                     return free[0]
-                if not self._busy and clock.now() >= deadline_s:
+                is_late = not self._busy and clock.now() >= deadline_s
+                if is_late or self._is_closed:
                     raise MemberDownError(self.down_reason or "the model is starting")
                 self._changed.wait(0.02)  # a process that became ready tells its own waiters alone
 

@@ -1,0 +1,434 @@
+"""What serving costs and bears: overhead, throughput, overload, memory, killed members, start.
+
+    python benchmarks/serving.py FOLDER [--only ready,overhead,...] [--texts FILE] [--output FILE]
+
+FOLDER: what `ivme tune -o` or `ivme ensemble train -o` wrote. Parts, each on a server of its own:
+
+ready       seconds from starting the process to a ready model (goal: 5 s)
+overhead    a request over loopback less the predictor called directly, in turns (goal: 3 ms)
+throughput  closed loop at saturation, against the predictor's own batch over the same texts (goal:
+            90%) and against the same predictor behind a plain one-at-a-time server (goal: 4 times)
+overload    ten times the rate that saturates, for --overload-s (goals: 95% of the goodput at
+            saturation, refusals within 20 ms, no 5xx but 503)
+soak        80% of that rate for --soak-s (goal: memory within 3%)
+kills       --requests requests while processes are killed at random (goals: every answer true, no
+            member missing at the end)
+
+Load generator, server and models share this machine's cores; answers are never taken from memory.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ivme.hardware.inventory import read_inventory
+from ivme.models.corpus import corpus_documents
+from ivme.serve.loadtest import LoadConfig, run_load, summarize
+
+PLAIN = """
+import json, sys
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+from serving import open_direct
+class Quiet(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def log_message(self, *arguments): pass
+call, _ = open_direct(sys.argv[1])
+def app(environ, start):
+    body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+    answer = json.dumps(call(json.loads(body)["text"])).encode()
+    start("200 OK", [("Content-Length", str(len(answer))), ("Content-Type", "application/json")])
+    return [answer]
+server = make_server("127.0.0.1", 0, app, handler_class=Quiet)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+def main() -> None:
+    arguments = read_arguments()
+    texts = read_texts(arguments)
+    rows: list[dict[str, Any]] = []
+    for name in arguments.only:
+        row = {"part": name, **PARTS[name](arguments, texts)}
+        rows.append(row)
+        shown = {key: value for key, value in row.items() if not key.endswith("_samples_s")}
+        print(json.dumps(shown, indent=1), flush=True)
+    if arguments.output:
+        inventory = read_inventory()
+        machine = {
+            "processor": inventory.processor.name,
+            "cores": inventory.processor.usable_cores,
+        }
+        content = {"command": sys.argv, "machine": machine, "rows": rows}
+        arguments.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", type=lambda text: text.split(","), default=list(PARTS))
+    parser.add_argument("--texts", type=Path, help="one text a line; the built-in corpus")
+    parser.add_argument("--limit", type=int, default=200, help="texts")
+    parser.add_argument("--words", type=int, help="cut or repeat texts to so many words")
+    parser.add_argument("--starts", type=int, default=5)
+    parser.add_argument("--calls", type=int, default=200, help="of overhead, each way")
+    parser.add_argument("--rounds", type=int, default=3, help="of throughput")
+    parser.add_argument("--round-s", type=float, default=10.0)
+    parser.add_argument("--clients", type=int, default=64, help="at saturation")
+    parser.add_argument("--overload-s", type=float, default=60.0)
+    parser.add_argument("--soak-s", type=float, default=600.0)
+    parser.add_argument("--requests", type=int, default=2000, help="of kills")
+    parser.add_argument("--kill-every", type=int, default=100, help="requests")
+    parser.add_argument("--serve", nargs=argparse.REMAINDER, default=[], help="for `ivme serve`")
+    parser.add_argument("--output", type=Path)
+    return parser.parse_args()
+
+
+def read_texts(arguments: argparse.Namespace) -> list[str]:
+    """Return distinct texts, of the length asked for."""
+    if arguments.texts:
+        texts = arguments.texts.read_text(encoding="utf-8").splitlines()
+    else:
+        texts = list(corpus_documents())
+    texts = [text for text in texts if text.strip()][: arguments.limit]
+    if arguments.words:
+        words = " ".join(texts).split()
+        size = arguments.words
+        texts = [
+            " ".join(words[(at * 7) % len(words) :][:size] or words[:size])
+            for at in range(len(texts))
+        ]
+    return texts
+
+
+def ready(arguments: argparse.Namespace, texts: Sequence[str]) -> dict[str, Any]:
+    seconds = []
+    for _ in range(arguments.starts):
+        start = time.perf_counter()
+        with server_of(arguments):
+            seconds.append(time.perf_counter() - start)
+    return {
+        "median_s": statistics.median(seconds),
+        "slowest_s": max(seconds),
+        "is_met": max(seconds) < 5.0,
+        "start_samples_s": seconds,
+    }
+
+
+def overhead(arguments: argparse.Namespace, texts: Sequence[str]) -> dict[str, Any]:
+    """Ask both for each text in turns: first one, then the other; the server for a marked copy."""
+    direct_s, served_s = [], []
+    call, _ = open_direct(str(arguments.folder))
+    with server_of(arguments) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port)
+        ways: list[tuple[Callable[[str], Any], list[float]]] = [
+            (call, direct_s),
+            (lambda text: server.ask(connection, text), served_s),
+        ]
+        for number in range(-10, arguments.calls):  # the first ones warm up
+            text = texts[number % len(texts)]
+            for way, seconds in ways if number % 2 else ways[::-1]:
+                start = time.perf_counter()
+                way(text)
+                if number >= 0:
+                    seconds.append(time.perf_counter() - start)
+    added = statistics.median(
+        served - direct for served, direct in zip(served_s, direct_s, strict=True)
+    )
+    return {
+        "direct_median_ms": 1e3 * statistics.median(direct_s),
+        "served_median_ms": 1e3 * statistics.median(served_s),
+        "added_median_ms": 1e3 * added,
+        "is_met": added < 0.003,
+        "direct_samples_s": direct_s,
+        "served_samples_s": served_s,
+    }
+
+
+def throughput(arguments: argparse.Namespace, texts: Sequence[str]) -> dict[str, Any]:
+    """Take turns: the batch, the server at saturation, the plain server; medians of rounds."""
+    _, batch = open_direct(str(arguments.folder))
+    batch(texts[:4])
+    offline, served, plain = [], [], []
+    with server_of(arguments) as server, plain_server(arguments) as plain_port:
+        for _ in range(arguments.rounds):
+            start = time.perf_counter()
+            batch(texts)
+            offline.append(len(texts) / (time.perf_counter() - start))
+            served.append(saturate(arguments, texts, server.port, server.path).goodput_per_s)
+            plain.append(saturate(arguments, texts, plain_port, "/predict", 8).goodput_per_s)
+    medians = [statistics.median(one) for one in (offline, served, plain)]
+    return {
+        "offline_per_s": medians[0],
+        "served_per_s": medians[1],
+        "plain_per_s": medians[2],
+        "of_offline": medians[1] / medians[0],
+        "times_plain": medians[1] / medians[2],
+        "is_met": medians[1] >= 0.9 * medians[0] and medians[1] >= 4 * medians[2],
+        "rounds": {"offline": offline, "served": served, "plain": plain},
+    }
+
+
+def overload(arguments: argparse.Namespace, texts: Sequence[str]) -> dict[str, Any]:
+    with server_of(arguments) as server:
+        peak = saturate(arguments, texts, server.port, server.path).goodput_per_s
+        before = server.memory_bytes()
+        config = LoadConfig(
+            url=f"http://127.0.0.1:{server.port}",
+            path=server.path,
+            rate_per_s=10 * peak,
+            duration_s=arguments.overload_s,
+            distinct=True,
+            timeout_s=60,
+        )
+        found = summarize(run_load(config, texts))
+        after = server.memory_bytes()
+    refused = {f"p{100 * one.fraction:g}": 1e3 * one.value for one in found.refusal.quantiles}
+    return {
+        "peak_goodput_per_s": peak,
+        "offered_per_s": found.offered_per_s,
+        "goodput_per_s": found.goodput_per_s,
+        "of_peak": found.goodput_per_s / peak,
+        "answered": found.answered,
+        "refused": found.refused,
+        "failed": found.failed,
+        "refusal_ms": refused,
+        "memory_growth": after / before - 1,
+        "generator_invalid": found.invalid,
+        "is_met": found.goodput_per_s >= 0.95 * peak and not found.failed,
+    }
+
+
+def soak(arguments: argparse.Namespace, texts: Sequence[str]) -> dict[str, Any]:
+    memory: list[int] = []
+    with server_of(arguments) as server:
+        peak = saturate(arguments, texts, server.port, server.path).goodput_per_s
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(arguments.soak_s / 60):
+                memory.append(server.memory_bytes())
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        config = LoadConfig(
+            url=f"http://127.0.0.1:{server.port}",
+            path=server.path,
+            rate_per_s=0.8 * peak,
+            duration_s=arguments.soak_s,
+            distinct=True,
+        )
+        found = summarize(run_load(config, texts))
+        ended.set()
+        watcher.join()
+    first, last = memory[len(memory) // 10], memory[-1]
+    return {
+        "goodput_per_s": found.goodput_per_s,
+        "failed": found.failed,
+        "memory_bytes": memory,
+        "memory_growth": last / first - 1,
+        "is_met": last / first - 1 < 0.03,
+    }
+
+
+def kills(arguments: argparse.Namespace, texts: Sequence[str]) -> dict[str, Any]:
+    chance = random.Random(0)
+    with server_of(arguments) as server:
+        first = http.client.HTTPConnection("127.0.0.1", server.port)
+        expected = {text: server.ask(first, text) for text in texts[:50]}
+        wrong, statuses, missing = [], {}, 0
+        lock = threading.Lock()
+
+        def ask(number: int) -> None:
+            nonlocal missing
+            if number % arguments.kill_every == arguments.kill_every // 2:
+                children = server.children()
+                if children:
+                    os.kill(chance.choice(children), signal.SIGKILL)
+            text = texts[number % len(expected)]
+            status, answer = server.ask_raw(text)
+            with lock:
+                statuses[status] = statuses.get(status, 0) + 1
+                if status == 200:
+                    missing += len(answer["individual_results"]) < len(
+                        expected[text]["individual_results"]
+                    )
+                    if not is_true(answer, expected[text]):
+                        wrong.append(answer)
+
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(ask, range(arguments.requests)))
+        is_whole = eventually(lambda: not server.get("/health")["members_down"])
+    return {
+        "requests": arguments.requests,
+        "statuses": statuses,
+        "answers_without_all_members": missing,
+        "wrong": len(wrong),
+        "is_whole_at_the_end": is_whole,
+        "is_met": not wrong and is_whole and set(statuses) <= {200, 503},
+    }
+
+
+def is_true(answer: dict[str, Any], expected: dict[str, Any]) -> bool:
+    """Return whether members say what they said undisturbed, and the counts are those of them."""
+    members = answer["individual_results"]
+    votes = [one["prediction"] for one in members.values()]
+    whole = answer["ensemble"]
+    return (
+        whole["total_models"] == len(members)
+        and whole["vote_count"] == votes.count(whole["prediction"])
+        and all(
+            abs(one["confidence"] - expected["individual_results"][name]["confidence"]) < 0.02
+            for name, one in members.items()
+        )
+    )
+
+
+def saturate(
+    arguments: argparse.Namespace,
+    texts: Sequence[str],
+    port: int,
+    path: str,
+    clients: int | None = None,
+) -> Any:
+    """Return what so many clients get that each wait for their answer."""
+    config = LoadConfig(
+        url=f"http://127.0.0.1:{port}",
+        path=path,
+        concurrency=clients or arguments.clients,
+        duration_s=arguments.round_s,
+        distinct=True,
+        timeout_s=120,
+    )
+    return summarize(run_load(config, texts))
+
+
+def open_direct(
+    folder: str,
+) -> tuple[Callable[[str], Any], Callable[[Sequence[str]], Any]]:
+    """Return the predictor's call for one text and for many, in this process; no cache."""
+    if (Path(folder) / "plan.json").is_file():
+        from ivme.tune.plan import load_plan
+
+        plan = load_plan(folder)
+        return lambda text: plan(text).label, plan.batched(batch_size=64, max_batch_tokens=2048)
+    from ivme.ensemble.predictor import Predictor
+
+    predictor = Predictor.load(folder, cache_size=0)
+    predictor.initialize()
+    return predictor.predict_all, predictor.predict_batch
+
+
+class Server:
+    """`ivme serve` in a process of its own, without its cache."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        command = [sys.executable, "-c", "from ivme.cli.main import main; main()", "serve"]
+        options = ["--port", "0", "--cache-size", "0", *arguments.serve]
+        self.process = subprocess.Popen(
+            [*command, str(arguments.folder), *options], stderr=subprocess.PIPE, text=True
+        )
+        assert self.process.stderr is not None
+        first = next(line for line in self.process.stderr if "http://" in line)
+        self.port = int(first.rpartition(":")[2])
+        threading.Thread(target=self.process.stderr.read, daemon=True).start()
+        assert eventually(lambda: self.get("/ready").get("ready"))
+        routes = self.get("/openapi.json")["paths"]
+        self.path = next(one for one in ("/predict", "/v1/embed", "/v1/generate") if one in routes)
+
+    def get(self, path: str) -> dict[str, Any]:
+        """Return what a route says."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port)
+        connection.request("GET", path)
+        return json.loads(connection.getresponse().read())
+
+    def ask(self, connection: http.client.HTTPConnection, text: str) -> Any:
+        """Return the answer to a text over a connection that stays open."""
+        connection.request("POST", self.path, json.dumps({"text": text}))
+        answer = connection.getresponse()
+        content = json.loads(answer.read())
+        assert answer.status == 200, content
+        return content
+
+    def ask_raw(self, text: str) -> tuple[int, Any]:
+        """Return status and answer over a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port)
+        connection.request("POST", self.path, json.dumps({"text": text}))
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+    def children(self) -> list[int]:
+        """Return the processes that hold models."""
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [int(number) for path in tasks for number in path.read_text().split()]
+
+    def memory_bytes(self) -> int:
+        """Return the resident memory of the server and its models."""
+        total = 0
+        for process in (self.process.pid, *self.children()):
+            for line in Path(f"/proc/{process}/status").read_text().splitlines():
+                if line.startswith("VmRSS:"):
+                    total += 1024 * int(line.split()[1])
+        return total
+
+
+@contextmanager
+def server_of(arguments: argparse.Namespace) -> Iterator[Server]:
+    server = Server(arguments)
+    try:
+        yield server
+    finally:
+        server.process.terminate()
+        server.process.wait(60)
+
+
+@contextmanager
+def plain_server(arguments: argparse.Namespace) -> Iterator[int]:
+    """Give the port of the same predictor behind one thread that takes request after request."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PLAIN, str(arguments.folder)],
+        cwd=Path(__file__).parent,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield int(process.stdout.readline())
+    finally:
+        process.kill()
+        process.wait()
+
+
+def eventually(condition: Callable[[], Any], within_s: float = 120.0) -> bool:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+PARTS = {
+    "ready": ready,
+    "overhead": overhead,
+    "throughput": throughput,
+    "overload": overload,
+    "soak": soak,
+    "kills": kills,
+}
+
+if __name__ == "__main__":
+    main()

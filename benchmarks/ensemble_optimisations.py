@@ -31,6 +31,8 @@ from ensemble_scoring import LABELS, WORDS, make_ensemble, mixed_texts, text_of,
 from ivme.engines.protocol import EngineOptions, Session
 from ivme.engines.registry import choose_engine
 from ivme.ensemble import Predictor
+from ivme.ensemble.features import NgramSettings
+from ivme.ensemble.trainers.settings import MEMBERS, H2OPlace, MemberSettings
 from ivme.hardware.inventory import read_inventory
 from ivme.hardware.threads import ThreadSettings, apply_threads
 from ivme.measure.compare import ComparePlan, compare
@@ -40,6 +42,7 @@ from ivme.tune.plan import load_plan
 
 BATCH = 10  # texts, as the guide has it
 SHORTER_TOKENS = 256
+H2O_TEXTS = 200  # that its models are trained on
 Ways = dict[str, Callable[[], object]]  # the first: before; the others: after
 
 
@@ -311,31 +314,37 @@ def _h2o_models(place: Place) -> Iterator[tuple[list[Any], Callable[..., Any], C
     if importlib.util.find_spec("h2o") is None or shutil.which("java") is None:
         raise NotHereError("it needs h2o and Java (pip install 'ivme[h2o]', Java 17)")
     from ivme.ensemble.trainers.h2o_cluster import LABEL_COLUMN, h2o_cluster, uploaded
-    from ivme.ensemble.trainers.h2o_trainer import h2o_estimator
-    from ivme.ensemble.trainers.settings import MEMBERS, H2OPlace, MemberSettings
+    from ivme.ensemble.trainers.h2o_description import describe_h2o
+    from ivme.ensemble.trainers.h2o_export import compile_h2o
+    from ivme.ensemble.trainers.h2o_trainer import column_means, h2o_estimator
+    from ivme.ensemble.trainers.tfidf_fitting import fit_features
 
-    tabular = train_members(place.folder.parent / "h2o_baseline")
-    names = list(tabular.features.names)
-    dense = tabular.features.transform(place.text).to_dense()[0].tolist()
-    texts = [text_of(80, at) for at in range(200)]
-    rows = tabular.features.transform_batch(texts)
-    numbers = np.arange(len(texts)) % len(LABELS)
+    texts = [text_of(80, at) for at in range(H2O_TEXTS)]
+    numbers = np.arange(H2O_TEXTS) % len(LABELS)
+    features = fit_features(texts, [NgramSettings()])  # 5,000 n-grams of words, as the guide has
+    names, rows = features.names, features.transform_batch(texts)
     sizes = MemberSettings(forest_trees=50, boosting_trees=50)
     with (
         h2o_cluster(H2OPlace(threads=place.threads)) as h2o,
-        uploaded(h2o, rows, tuple(names), numbers) as training,
+        uploaded(h2o, rows, names, numbers) as training,
     ):
         models = []
         for name in MEMBERS:
             model = h2o_estimator(name, sizes, len(LABELS), len(rows))
-            model.train(x=names, y=LABEL_COLUMN, training_frame=training)
+            model.train(x=list(names), y=LABEL_COLUMN, training_frame=training)
             models.append(model)
+        compiled = [compile_h2o(describe_h2o(one), names, column_means(rows)) for one in models]
+        dense = features.transform(place.text).to_dense()[0].tolist()
 
         def frame(*, typed: bool = False) -> Any:
             types = {"column_types": ["numeric"] * len(names)} if typed else {}
-            return h2o.H2OFrame([dense], column_names=names, **types)
+            return h2o.H2OFrame([dense], column_names=list(names), **types)
 
-        yield models, frame, lambda: tabular.score(place.text)
+        def score() -> list[Any]:
+            row = features.transform(place.text)
+            return [member.probabilities(row) for member in compiled]
+
+        yield models, frame, score
 
 
 def _ask(model: Any, frame: Any) -> Any:

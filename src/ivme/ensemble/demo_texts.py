@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ SHORTEST, LONGEST = 60, 160  # words of a passage
 TRAIN_TEXTS, VALID_TEXTS = 400, 200  # of both classes together each
 PRESET = "mm-rec-2m"
 VOCABULARY = 2000  # tokens; the corpus is small
-STEPS = 150  # 15 s on two cores
+STEPS = 100  # with writing, 35 to 40 s on two cores
 BATCH_TEXTS = 64  # generated together
 MOST_TOKENS = 320  # of a generated text
 TEMPERATURE = 0.9
@@ -60,8 +60,6 @@ def demo_texts(
     in the cache folder.
     """
     generators = GENERATORS if generators is None else generators
-    human = [*passages(_documents(seed, half=0))]
-    random.Random(seed).shuffle(human)
     total = TRAIN_TEXTS + VALID_TEXTS
     shares = [total // 2 // len(generators)] * len(generators)
     shares[0] += total // 2 - sum(shares)
@@ -69,10 +67,22 @@ def demo_texts(
         name: generated_texts(name, count, seed, progress=progress)
         for name, count in zip(generators, shares, strict=True)
     }
-    rows = [(text, HUMAN, HUMAN_DOMAIN) for text in human[: total // 2]]
-    rows += [(text, AI, name) for name, texts in written.items() for text in texts]
+    return beside_passages(written, seed, train_texts=TRAIN_TEXTS)
+
+
+def beside_passages(
+    written: Mapping[str, Sequence[str]], seed: int, *, train_texts: int
+) -> DemoTexts:
+    """Return texts by generators, and as many passages by people, in any order.
+
+    written: generator -> its texts. train_texts: how many of all are to train on.
+    """
+    rows = [(text, AI, name) for name, texts in written.items() for text in texts]
+    human = [*passages(_documents(seed, half=0))]
+    random.Random(seed).shuffle(human)
+    rows = [(text, HUMAN, HUMAN_DOMAIN) for text in human[: len(rows)]] + rows
     random.Random(seed).shuffle(rows)
-    train, valid = rows[:TRAIN_TEXTS], rows[TRAIN_TEXTS:]
+    train, valid = rows[:train_texts], rows[train_texts:]
     return DemoTexts(
         train=_labeled(train, "the demo"),
         valid=_labeled(valid, "the demo"),
@@ -93,9 +103,14 @@ def generated_texts(
     if kept.is_file():
         return tuple(json.loads(kept.read_text(encoding="utf-8")))
     write = {"mm-rec": _texts_by_mm_rec, "word-pairs": _texts_by_word_pairs}[generator]
-    texts = write(list(passages(_documents(seed, half=1))), count, seed, progress)
+    texts = write(texts_to_learn(seed), count, seed, progress)
     write_json(kept, list(texts))
     return tuple(texts)
+
+
+def texts_to_learn(seed: int) -> list[str]:
+    """Return the passages that generators learn from; none of them is among those by people."""
+    return [*passages(_documents(seed, half=1))]
 
 
 def passages(documents: Sequence[str]) -> Iterator[str]:
@@ -158,49 +173,83 @@ def _texts_by_mm_rec(
     learned: Sequence[str], count: int, seed: int, progress: Progress
 ) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="ivme-demo-") as folder:
-        data, run = Path(folder) / "passages.jsonl", Path(folder) / "run"
-        data.write_text("".join(json.dumps({"text": text}) + "\n" for text in learned))
         progress("Training MM-Rec to write the texts of the demo...")
-        _pretrain(data, run, seed)
+        model = pretrain_writer(learned, Path(folder), seed)
         progress("Writing...")
-        texts = _written(run / f"step-{STEPS:08d}", count, seed)
-    lengths = _lengths(learned, seed)
-    return [" ".join(text.split()[: next(lengths)]) for text in texts]
+        return write_texts(model, learned, count, seed)
 
 
-def _pretrain(data: Path, run: Path, seed: int) -> None:
-    """Train in a process of its own: it sets threads and allocation for the whole process."""
+def pretrain_writer(
+    learned: Sequence[str],
+    folder: Path,
+    seed: int,
+    *,
+    steps: int | None = None,
+    progress: Progress = lambda line: None,
+) -> Path:
+    """Train MM-Rec on the texts, and return the folder of the model, which is in `folder`.
+
+    In a process of its own, since training sets threads and allocation for the whole process.
+    steps: STEPS unless given. progress: told what the process says of its steps.
+
+    Raises:
+        IvmeError: it could not be trained here; its own message is given.
+    """
+    data, run, steps = folder / "passages.jsonl", folder / "run", STEPS if steps is None else steps
+    data.write_text("".join(json.dumps({"text": text}) + "\n" for text in learned))
     settings = {
         "data_dir": data,
         "checkpoint_dir": run,
         "model_name": PRESET,
         "vocab_size": VOCABULARY,
-        "max_steps": STEPS,
+        "max_steps": steps,
         "eval_interval": 0,
         "sample_interval": 0,
-        "checkpoint_interval": STEPS,
+        "checkpoint_interval": steps,
         "seed": seed,
         "device": "cpu",
     }
     flags = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
     command = [sys.executable, "-m", "mm_rec.scripts.pretrain", *flags, "--no-use_tensorboard"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    said: list[str] = []
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                said.append(line.strip())
+                progress(said[-1])
+        except BaseException:  # Ctrl-C may reach this process alone
+            process.kill()
+            raise
+    if process.returncode:
+        reason = ([line for line in said if line] or ["no message"])[-1]
         raise IvmeError(
             f"MM-Rec, which writes the texts of the demo, could not be trained: {reason}; give "
             "texts of your own with --data"
         )
+    return run / f"step-{steps:08d}"
 
 
-def _written(folder: Path, count: int, seed: int) -> list[str]:
-    """Return texts that the model writes from the start of a document on."""
+def write_texts(
+    model_folder: Path,
+    learned: Sequence[str],
+    count: int,
+    seed: int,
+    *,
+    progress: Progress = lambda line: None,
+) -> list[str]:
+    """Return texts that the model writes from the start of a document on, as long as those learned.
+
+    progress: told how many there are.
+    """
     import torch
 
     from ivme.models.loading import load_model
     from ivme.models.quiet import quiet_libraries
 
-    loaded = load_model(str(folder), dtype="float32", device="cpu")
+    loaded = load_model(str(model_folder), dtype="float32", device="cpu")
     model: Any = loaded.model
     start, texts = model.config.eos_token_id, list[str]()
     with torch.random.fork_rng(devices=[]), quiet_libraries():
@@ -216,4 +265,6 @@ def _written(folder: Path, count: int, seed: int) -> list[str]:
                 suppress_tokens=[start],
             )
             texts += loaded.tokenizer.batch_decode(ids, skip_special_tokens=True)
-    return texts
+            progress(f"Writing... {len(texts)} of {count}")
+    lengths = _lengths(learned, seed)
+    return [" ".join(text.split()[: next(lengths)]) for text in texts]

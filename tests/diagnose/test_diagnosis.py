@@ -18,9 +18,9 @@ def tiny_ceilings(monkeypatch):
     monkeypatch.setattr(ceilings_here, "QUICK_PLAN", TINY_PLAN)
 
 
-def run(target, **options):
+def run(target, budget_s=4.0, **options):
     config = DiagnoseConfig(
-        target=str(target), is_quick=True, budget_s=4.0, step_limit_s=20.0, **options
+        target=str(target), is_quick=True, budget_s=budget_s, step_limit_s=20.0, **options
     )
     return run_diagnose(config, command=("ivme", "diagnose", str(target)))
 
@@ -48,6 +48,15 @@ def test_a_sound_step_gives_a_record_that_reports_read(write_step, tmp_path):
 def test_a_leak_is_named_in_the_notes(write_step):
     result = run(write_step(after="kept.append(loss)"), given={"threads": 1})
     assert any("memory leak" in note and "'kept' of" in note for note in result.record.notes)
+
+
+def test_a_size_that_does_not_fit_is_found_and_the_sweep_goes_on(write_step):
+    path = write_step(after="torch.zeros((batch_size // 16) << 50)")
+    result = run(path, budget_s=20.0, given={"threads": 1})
+    assert result.failure is None
+    trials = {one.label: one for one in result.record.measurements}
+    assert trials["batch 16"].failure.startswith("out of memory")
+    assert {"batch 2", "batch 8", "bfloat16"} <= {one.variant for one in result.record.comparisons}
 
 
 def test_what_was_found_before_a_failure_is_kept(write_step):

@@ -27,6 +27,7 @@ from ivme.report.formatting import format_bytes
 
 VERSION = 1  # of what stands under "diagnosis" in the facts of the first measurement
 OUTLINE_LIMIT_S = 600.0  # presets and tokens are made on the way
+LEAST_SHARE_S = 1.0  # for any axis, however late it is: short steps need no more
 PAIR_WEIGHT = 4.0  # part of the time that settings turned together get
 FINAL_WEIGHT = 4.0  # part of the time that the confirmation of the advice gets
 COMPILE_SHARE = 1 / 3  # of the budget, at most, for a step to compile
@@ -136,7 +137,7 @@ class _Budget:
 
     def share(self, weight: float, of_weight: float) -> float:
         """Return the seconds for a part, of all parts that still wait."""
-        return max(0.0, self._end_s - self._clock.now()) * weight / of_weight
+        return max(LEAST_SHARE_S, (self._end_s - self._clock.now()) * weight / of_weight)
 
 
 def _examine_apart(

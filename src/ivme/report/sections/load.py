@@ -10,6 +10,7 @@ from ivme.measure.records import Measurement, Record
 from ivme.report.document import Block, KeyFigure, Note, Paragraph, Plots, Section, Table
 from ivme.report.formatting import (
     SECONDS,
+    Unit,
     choose_unit,
     format_in,
     format_interval,
@@ -97,37 +98,28 @@ def load_tables(load: Mapping[str, Any]) -> tuple[Table, ...]:
 
 
 def _latencies(load: Mapping[str, Any]) -> Table:
-    kinds = ("latency", "refusal", "slip")
+    """Return a row for each percentile; each column has the unit that fits its median."""
+    kinds = {"latency": "Answers", "refusal": "Refusals", "slip": "Slip of the generator"}
     named = {
         kind: {f"p{100 * one['fraction']:g}": one for one in load[kind]["quantiles"]}
         for kind in kinds
     }
     rows = [name for name in ("p50", "p90", "p99", "p99.9") if any(name in named[k] for k in kinds)]
-    values = [one["value"] for one in named["latency"].values()]
-    unit = choose_unit(values or [load["slip"]["max_s"] or 0.0], SECONDS)
-
-    def cells(kind: str) -> list[str]:
+    columns = [text_column("Percentile", [*rows, "max"])]
+    for kind, heading in kinds.items():
         found = [named[kind].get(name) for name in rows]
-        texts = [format_in(one and one["value"], unit, one and _interval(one)) for one in found]
-        return [*texts, format_in(load[kind]["max_s"], unit)]
-
-    intervals = [
-        format_interval(
-            _interval(named["latency"][name]) if name in named["latency"] else None,
-            lambda bound, around: format_in(bound, unit, around),
+        largest = load[kind]["max_s"]
+        if not largest:  # none of that kind; or waiting clients, whose requests cannot be late
+            continue
+        unit = choose_unit([*(one and one["value"] for one in found), largest], SECONDS)
+        cells = [format_in(one and one["value"], unit, one and _interval(one)) for one in found]
+        columns.append(
+            number_column(f"{heading}, {unit.symbol}", [*cells, format_in(largest, unit)])
         )
-        for name in rows
-    ]
-    return build_table(
-        "Latency, from the moment when each request was due",
-        [
-            text_column("Percentile", [*rows, "max"]),
-            number_column(f"Answers, {unit.symbol}", cells("latency")),
-            number_column(f"95% interval, {unit.symbol}", [*intervals, ""]),
-            number_column(f"Refusals, {unit.symbol}", cells("refusal")),
-            number_column(f"Slip of the generator, {unit.symbol}", cells("slip")),
-        ],
-    )
+        if kind == "latency":
+            bounds = [_interval_in(one and _interval(one), unit) for one in found]
+            columns.append(number_column(f"95% interval, {unit.symbol}", [*bounds, ""]))
+    return build_table("Latency, from the moment when each request was due", columns)
 
 
 def _outcomes(load: Mapping[str, Any]) -> Table:
@@ -184,6 +176,10 @@ def _time_text(quantile: Mapping[str, Any]) -> str:
 def _interval(quantile: Mapping[str, Any]) -> tuple[float, float] | None:
     interval = quantile["interval"]
     return (interval[0], interval[1]) if interval else None
+
+
+def _interval_in(interval: tuple[float, float] | None, unit: Unit) -> str:
+    return format_interval(interval, lambda bound, around: format_in(bound, unit, around))
 
 
 def _failure_name(outcome: str) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +61,7 @@ def _latency_chart(slices: Sequence[_Slice], width_s: int) -> LineChart | None:
     if not timed:
         return None
     unit = choose_unit([median(one.latencies_s) for one in timed], SECONDS)
-    lines = {"slowest": max, "median": median}
+    lines: dict[str, Callable[[Sequence[float]], float]] = {"slowest": max, "median": median}
     return LineChart(
         title="Latency over the run",
         description=f"Of the answers to what was due within {_span(width_s)}.",

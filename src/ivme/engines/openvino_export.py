@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ivme.engines.encoding import encode, encode_arrays, token_limits
+from ivme.engines.openvino_embeddings import look_up_before_scaling
 from ivme.engines.openvino_encoder import MODEL_FILE
 from ivme.engines.openvino_quiet import quiet_openvino
 from ivme.engines.openvino_runtime import compile_config, first_line
@@ -48,6 +49,7 @@ def write_encoder(model: "LoadedModel", options: EngineOptions, folder: Path) ->
             network, notes = _calibrated(network, model, options, names)
         else:
             network, notes = compressed(network, options.precision), ()
+        look_up_before_scaling(network)
         save(network, folder / MODEL_FILE)
     return {"notes": notes}
 

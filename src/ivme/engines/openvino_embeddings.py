@@ -1,8 +1,8 @@
 """Rows of embeddings that stay in int8 in memory, and become numbers when they are looked up.
 
 NNCF writes an embedding as int8 rows, converts and scales all of them, and looks some up; the
-compiler does the first two beforehand, once, and holds four bytes a number: 248 MB for BERT-base and
-RoBERTa-base together. Looking up first gives the same numbers.
+compiler does the first two beforehand, once, and holds four bytes a number: 248 MB for BERT-base
+and RoBERTa-base together. Looking up first gives the same numbers.
 """
 
 from typing import Any

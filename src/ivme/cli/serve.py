@@ -61,6 +61,13 @@ def serve(
     stop_timeout: Annotated[
         float, typer.Option(min=0, help="Seconds for accepted requests after SIGTERM.")
     ] = 30.0,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help='On Ray Serve: "local", "auto" or HOST:PORT; --workers are its replicas.',
+        ),
+    ] = None,
 ) -> None:
     """Serve a tuned model or an ensemble over HTTP, with a page at /.
 
@@ -70,28 +77,32 @@ def serve(
     from ivme.serve.configuration import ServeConfig
     from ivme.serve.server import run_server
 
-    run_server(
-        ServeConfig(
-            folder=folder,
-            host=host,
-            port=port,
-            workers=workers,
-            threads=threads,
-            device=device,
-            max_queue=max_queue,
-            max_batch_tokens=max_batch_tokens,
-            timeout_s=timeout,
-            max_characters=max_characters,
-            max_body_bytes=max_body_bytes,
-            max_connections=max_connections,
-            api_key=read_key(api_key, api_key_file),
-            cors_origins=tuple(cors or ()),
-            lazy=lazy,
-            log_texts=log_texts,
-            cache_size=cache_size,
-            stop_timeout_s=stop_timeout,
-        )
+    config = ServeConfig(
+        folder=folder,
+        host=host,
+        port=port,
+        workers=workers,
+        threads=threads,
+        device=device,
+        max_queue=max_queue,
+        max_batch_tokens=max_batch_tokens,
+        timeout_s=timeout,
+        max_characters=max_characters,
+        max_body_bytes=max_body_bytes,
+        max_connections=max_connections,
+        api_key=read_key(api_key, api_key_file),
+        cors_origins=tuple(cors or ()),
+        lazy=lazy,
+        log_texts=log_texts,
+        cache_size=cache_size,
+        stop_timeout_s=stop_timeout,
     )
+    if ray is not None:
+        from ivme.serve.ray_app import serve_on_ray
+
+        serve_on_ray(config, ray)
+    else:
+        run_server(config)
 
 
 def read_key(key: str | None, file: Path | None) -> str | None:

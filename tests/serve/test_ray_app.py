@@ -17,15 +17,8 @@ from ivme.errors import UsageError
 from ivme.serve.configuration import ServeConfig
 from ivme.serve.ray_app import SPARE_REQUESTS, deployment_options, serve_on_ray
 
-SERVING = """
-import sys
-from pathlib import Path
-from ivme.serve.configuration import ServeConfig
-from ivme.serve.ray_app import serve_on_ray
-
-config = ServeConfig(folder=Path(sys.argv[1]), port=int(sys.argv[2]), workers=2, max_queue=8)
-serve_on_ray(config, "local")
-"""
+COMMAND = (sys.executable, "-c", "from ivme.cli.main import main; main()", "serve")
+OPTIONS = ("--workers", "2", "--max-queue", "8", "--ray", "local")
 MOST_RESTART_S = 120  # on a machine that does much else; a few where it does not
 TEXT = {"text": "a text of a few words"}
 
@@ -61,7 +54,7 @@ def free_port() -> int:
 @contextlib.contextmanager
 def served(plan: Path, port: int) -> Iterator[subprocess.Popen[str]]:
     """Serve in a process of its own, which is asked to stop at the end."""
-    command = [sys.executable, "-c", SERVING, str(plan), str(port)]
+    command = [*COMMAND, str(plan), "--port", str(port), *OPTIONS]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         said = []

@@ -75,9 +75,9 @@ private:
         for (int64_t i = 0; i < count; ++i) {
             const TreeNode& node = forest_.nodes[i];
             const bool is_sound = node.feature < 0 ? node.left >= 0 && node.left < leaves
-                                                   : node.feature < features_ &&
-                                                         node.left > i && node.left < count &&
-                                                         node.right > i && node.right < count;
+                                                   : node.feature < features_ && node.left > i &&
+                                                         node.left < count && node.right > i &&
+                                                         node.right < count;
             if (!is_sound) refuse("node " + std::to_string(i) + " points outside of the forest");
         }
     }

@@ -1,79 +1,61 @@
-// N-grams of a text, found in a vocabulary: the columns that TF-IDF weighs.
+// N-grams of a text that are in a vocabulary, and their weights: the columns of TF-IDF.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
-namespace ivme {
+#include "characters.h"
+#include "vocabulary.h"
 
-using CodePoint = uint32_t;
+namespace ivme {
 
 enum class Splitting { kWords, kTokens, kCharacters, kCharactersInWords };
 
-// N-grams by their numbers; equal ones are found by hash, then compared code point by code point.
-class Vocabulary {
-public:
-    explicit Vocabulary(const std::vector<std::vector<CodePoint>>& ngrams);
-    size_t size() const { return starts_.size() - 1; }
-    // The number of the n-gram, or -1; `hash` is that of its code points by `extend_hash`.
-    int32_t find(uint64_t hash, const CodePoint* points, size_t length) const;
-
-private:
-    std::vector<CodePoint> points_;  // all n-grams, one after the other
-    std::vector<size_t> starts_;     // [ngrams + 1], into points_
-    struct Slot {
-        int32_t number = -1;  // -1 where free
-        uint32_t tag = 0;     // the upper half of the hash
-    };
-    std::vector<Slot> slots_;  // open addressing; one cache line answers most questions
-    size_t mask_ = 0;
+// How to split: n-grams of `shortest` to `longest` words or characters.
+struct NgramKind {
+    Splitting splitting;
+    size_t shortest;
+    size_t longest;
 };
 
-constexpr uint64_t kEmptyHash = 0x9E3779B97F4A7C15ull;
-inline uint64_t extend_hash(uint64_t hash, CodePoint point) {
-    hash = (hash ^ point) * 0xBF58476D1CE4E5B9ull;
-    return hash ^ (hash >> 29);
-}
-
-// What a code point is, as Python's `re` and `str.split` have it.
-struct CharacterKinds {
-    bool (*is_word)(CodePoint);
-    bool (*is_space)(CodePoint);
-};
-
-// Counts the n-grams of texts; whoever calls makes them lower-case first, where that is wanted.
-class NgramCounter {
+// Weighs the n-grams of texts; whoever calls makes them lower-case first, where that is wanted.
+class NgramBlock {
 public:
-    NgramCounter(Splitting splitting, size_t shortest, size_t longest, CharacterKinds kinds,
-                 const std::vector<std::vector<CodePoint>>& ngrams)
-        : splitting_(splitting),
-          shortest_(shortest),
-          longest_(longest),
-          kinds_(kinds),
-          vocabulary_(ngrams) {}
+    // idf: of each n-gram. weight_of_count: of n-grams that are in a text 0, 1, 2, ... times; the
+    // logarithm goes on where it ends. Where it is empty, a count weighs what it is.
+    NgramBlock(NgramKind kind, CharacterKinds kinds,
+               const std::vector<std::vector<CodePoint>>& ngrams, std::vector<double> idf,
+               std::vector<double> weight_of_count);
+    size_t size() const { return vocabulary_.size(); }
 
-    // Appends the numbers of the n-grams in the text, rising, and how often each is there.
-    void count(const std::vector<CodePoint>& text, std::vector<int32_t>& numbers,
-               std::vector<double>& counts) const;
+    // Appends `first` and the number of each n-gram in the text, rising, and its weight; the
+    // weights have length 1 together.
+    void weigh(const std::vector<CodePoint>& text, int32_t first, std::vector<int32_t>& columns,
+               std::vector<double>& weights) const;
 
 private:
-    std::vector<CodePoint> collapsed(const std::vector<CodePoint>& text) const;
     template <typename See>
     void split(const std::vector<CodePoint>& text, const See& see) const;
     template <typename See>
     void split_words(const std::vector<CodePoint>& text, const See& see) const;
     size_t end_of_word(const std::vector<CodePoint>& text, size_t at) const;
     template <typename See>
-    void split_characters(const std::vector<CodePoint>& text, const See& see) const;
+    void split_characters(const Spelling& text, const See& see) const;
     template <typename See>
     void split_characters_in_words(const std::vector<CodePoint>& text, const See& see) const;
+    std::vector<CodePoint> collapsed(const std::vector<CodePoint>& text) const;
+    double weight_of(uint32_t count) const;
 
-    Splitting splitting_;
-    size_t shortest_;
-    size_t longest_;
+    NgramKind kind_;
     CharacterKinds kinds_;
     Vocabulary vocabulary_;
+    std::vector<double> idf_;
+    std::vector<double> weight_of_count_;
 };
+
+// Returns the text with its words one blank apart, without white space at its ends.
+std::vector<CodePoint> with_single_blanks(const std::vector<CodePoint>& text,
+                                          const CharacterKinds& kinds);
 
 }  // namespace ivme

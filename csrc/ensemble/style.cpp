@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <unordered_set>
 
 namespace ivme {
 namespace {
@@ -46,7 +45,7 @@ bool is_mark(CodePoint point) {
 
 class Reader {
 public:
-    Reader(const std::vector<CodePoint>& text, const LetterKinds& kinds)
+    Reader(const std::vector<CodePoint>& text, const CharacterKinds& kinds)
         : text_(text), kinds_(kinds) {}
 
     Counts read() {
@@ -62,9 +61,7 @@ public:
     }
 
 private:
-    bool is_word(CodePoint point) const {
-        return kinds_.is_letter(point) || kinds_.is_digit(point);
-    }
+    bool is_word(CodePoint point) const { return kinds_.is(kLetter | kDigit, point); }
     CodePoint point_at(size_t at) const { return at < text_.size() ? text_[at] : ' '; }
 
     void start_sentence() { sentence_ = {counts_.words.size(), 0, 0, false}; }
@@ -85,21 +82,21 @@ private:
                 word.has_apostrophe = true;
             } else if (!is_word(point)) {
                 break;
-            } else if (kinds_.is_digit(point)) {
+            } else if (kinds_.is(kDigit, point)) {
                 ++counts_.digits;
             } else {
                 ++letters;
-                upper += kinds_.is_upper(point);
+                upper += kinds_.is(kUpper, point);
                 counts_.foreign += point > 127;
             }
             word.hash = extend_hash(word.hash, small(point));
         }
         word.length = at_ - start;
-        word.is_capitalized = kinds_.is_upper(text_[start]);
+        word.is_capitalized = kinds_.is(kUpper, text_[start]);
         word.is_shouted = upper >= 2 && upper == letters;
         word.is_small_i = word.length == 1 && text_[start] == 'i';
         if (counts_.words.size() == sentence_.first_word)
-            sentence_.starts_small = kinds_.is_lower(text_[start]);
+            sentence_.starts_small = kinds_.is(kLower, text_[start]);
         counts_.letters += static_cast<double>(letters);
         counts_.upper += static_cast<double>(upper);
         counts_.words.push_back(word);
@@ -111,8 +108,8 @@ private:
         const CodePoint before = at_ ? text_[at_ - 1] : ' ';
         if (is_mark(point)) {
             counts_.repeated_marks += is_mark(next) && !(point == '.' && next == '.');
-            counts_.missing_blanks += kinds_.is_letter(next) && kinds_.is_letter(before);
-            counts_.blanks_before_marks += kinds_.is_space(before) && at_ > 0;
+            counts_.missing_blanks += kinds_.is(kLetter, next) && kinds_.is(kLetter, before);
+            counts_.blanks_before_marks += kinds_.is(kSpace, before) && at_ > 0;
         }
         count_mark(point, before, next);
         ++at_;
@@ -120,7 +117,7 @@ private:
     }
 
     void count_mark(CodePoint point, CodePoint before, CodePoint next) {
-        if (kinds_.is_space(point)) return;
+        if (kinds_.is(kSpace, point)) return;
         switch (point) {
             case ',':
                 ++counts_.commas;
@@ -162,7 +159,7 @@ private:
     }
 
     const std::vector<CodePoint>& text_;
-    const LetterKinds& kinds_;
+    const CharacterKinds& kinds_;
     size_t at_ = 0;
     Counts counts_;
     Sentence sentence_{};
@@ -192,16 +189,36 @@ double share_of(const std::vector<Word>& words, const Is& is) {
            static_cast<double>(words.size());
 }
 
+// Where each value was seen last before, or kNowhere.
+constexpr size_t kNowhere = static_cast<size_t>(-1);
+std::vector<size_t> last_seen(const std::vector<uint64_t>& values) {
+    size_t slots = 16;
+    while (slots < 2 * values.size()) slots *= 2;
+    std::vector<size_t> latest(slots, kNowhere);  // open addressing
+    std::vector<size_t> before;
+    before.reserve(values.size());
+    for (size_t at = 0; at < values.size(); ++at) {
+        size_t slot = values[at] & (slots - 1);
+        while (latest[slot] != kNowhere && values[latest[slot]] != values[at])
+            slot = (slot + 1) & (slots - 1);
+        before.push_back(latest[slot]);
+        latest[slot] = at;
+    }
+    return before;
+}
+
 // The mean share of different words in runs of kWindow words; a shorter text is one run.
 double variety(const std::vector<Word>& words) {
+    std::vector<uint64_t> hashes;
+    for (const Word& word : words) hashes.push_back(word.hash);
+    const std::vector<size_t> before = last_seen(hashes);
     double sum = 0, runs = 0;
-    std::unordered_set<uint64_t> seen;
     for (size_t first = 0; first < words.size(); first += kWindow) {
         const size_t end = std::min(first + kWindow, words.size());
         if (end - first < kWindow && first > 0) break;
-        seen.clear();
-        for (size_t at = first; at < end; ++at) seen.insert(words[at].hash);
-        sum += static_cast<double>(seen.size()) / static_cast<double>(end - first);
+        const auto is_new = [&](size_t place) { return place == kNowhere || place < first; };
+        const auto different = std::count_if(before.begin() + first, before.begin() + end, is_new);
+        sum += static_cast<double>(different) / static_cast<double>(end - first);
         ++runs;
     }
     return sum / runs;
@@ -209,17 +226,14 @@ double variety(const std::vector<Word>& words) {
 
 // The share of word pairs that stood among the 2 * kWindow pairs before.
 double repeated_pairs(const std::vector<Word>& words) {
-    constexpr size_t kBack = 2 * kWindow;
     std::vector<uint64_t> pairs;
     for (size_t at = 0; at + 1 < words.size(); ++at)
         pairs.push_back(extend_hash(words[at].hash, static_cast<CodePoint>(words[at + 1].hash)));
     if (pairs.empty()) return 0;
+    const std::vector<size_t> before = last_seen(pairs);
     double repeated = 0;
-    for (size_t at = 0; at < pairs.size(); ++at) {
-        const size_t first = at > kBack ? at - kBack : 0;
-        repeated += std::find(pairs.begin() + first, pairs.begin() + at, pairs[at]) !=
-                    pairs.begin() + at;
-    }
+    for (size_t at = 0; at < pairs.size(); ++at)
+        repeated += before[at] != kNowhere && at - before[at] <= 2 * kWindow;
     return repeated / static_cast<double>(pairs.size());
 }
 
@@ -246,23 +260,45 @@ double same_starts(const Counts& counts) {
 }  // namespace
 
 const std::vector<const char*>& style_names() {
-    static const std::vector<const char*> names{
-        "word length",        "word length deviation",   "long words",
-        "short words",        "sentence length",         "sentence length deviation",
-        "burstiness",         "sentence length change",  "variety of words",
-        "repeated pairs",     "commas",                  "periods",
-        "exclamations",       "questions",               "colons",
-        "semicolons",         "quotes",                  "brackets",
-        "dashes",             "hyphens",                 "ellipses",
-        "other marks",        "repeated marks",          "missing blanks",
-        "blanks before marks", "apostrophes",            "capitalized words",
-        "shouted words",      "small i",                 "small sentence starts",
-        "upper-case letters", "digits",                  "letters outside ASCII",
-        "same sentence starts", "commas in a sentence deviation"};
+    static const std::vector<const char*> names{"word length",
+                                                "word length deviation",
+                                                "long words",
+                                                "short words",
+                                                "sentence length",
+                                                "sentence length deviation",
+                                                "burstiness",
+                                                "sentence length change",
+                                                "variety of words",
+                                                "repeated pairs",
+                                                "commas",
+                                                "periods",
+                                                "exclamations",
+                                                "questions",
+                                                "colons",
+                                                "semicolons",
+                                                "quotes",
+                                                "brackets",
+                                                "dashes",
+                                                "hyphens",
+                                                "ellipses",
+                                                "other marks",
+                                                "repeated marks",
+                                                "missing blanks",
+                                                "blanks before marks",
+                                                "apostrophes",
+                                                "capitalized words",
+                                                "shouted words",
+                                                "small i",
+                                                "small sentence starts",
+                                                "upper-case letters",
+                                                "digits",
+                                                "letters outside ASCII",
+                                                "same sentence starts",
+                                                "commas in a sentence deviation"};
     return names;
 }
 
-std::vector<double> measure_style(const std::vector<CodePoint>& text, const LetterKinds& kinds) {
+std::vector<double> measure_style(const std::vector<CodePoint>& text, const CharacterKinds& kinds) {
     const Counts counts = Reader(text, kinds).read();
     if (counts.words.empty()) return std::vector<double>(style_names().size(), 0.0);
     const auto& words = counts.words;

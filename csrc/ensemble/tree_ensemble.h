@@ -24,8 +24,8 @@ struct Forest {
     const double* leaf_values;  // [leaves, leaf_width]
     int64_t trees;
     int64_t leaf_width;
-    const int32_t* slots;       // [features], where a feature lies in the row of a walk; -1: unread
-    int64_t read_features;      // the features that some node reads; nodes name them by slot
+    const int32_t* slots;   // [features], where a feature lies in the row of a walk; -1: unread
+    int64_t read_features;  // the features that some node reads; nodes name them by slot
     bool has_float_inputs;  // values are rounded to fp32 before they are compared
 };
 

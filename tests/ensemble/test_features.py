@@ -3,7 +3,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ivme.ensemble.features import NgramSettings, TfidfFeatures, features_from_json
+from ivme.ensemble.features import (
+    TABLED_COUNTS,
+    NgramBlock,
+    NgramSettings,
+    TfidfFeatures,
+    features_from_json,
+)
 from ivme.ensemble.trainers.tfidf_fitting import features_of_vectorizer, fit_features
 from ivme.errors import UsageError
 
@@ -154,3 +160,29 @@ def test_vectorizers_with_other_options_are_refused():
     fitted = TfidfVectorizer(stop_words="english").fit(TEXTS)
     with pytest.raises(UsageError, match="stop_words='english'"):
         features_of_vectorizer(fitted)
+
+
+def test_words_of_any_length_and_alphabet_are_told_apart():
+    texts = ["abcdefg abcdefgh 测试测试测试测试 测试测试测试测验 \xfe\xff \xff\xfe a", "x y"] * 2
+    kinds = [KINDS[2], NgramSettings(splitting="char", longest=12, max_features=5000)]
+    for kind in kinds:
+        vectorizer = vectorizer_of(kind).fit(texts)
+        expected = vectorizer.transform(texts).toarray()
+        assert np.array_equal(
+            fit_features(texts, [kind]).transform_batch(texts).to_dense(), expected
+        )
+
+
+def test_an_ngram_that_is_there_twice_is_refused():
+    block = NgramBlock(settings=KINDS[0], ngrams=("the end", "the end"), idf=np.ones(2))
+    with pytest.raises(ValueError, match="ngrams: expected each of them once"):
+        block.weigh("the end")
+
+
+def test_very_common_ngrams_weigh_the_logarithm_of_their_count():
+    count = 3 * TABLED_COUNTS
+    columns, weights = NgramBlock(
+        settings=NgramSettings(is_sublinear=True), ngrams=("ab", "once"), idf=np.ones(2)
+    ).weigh("ab " * count + "once")
+    assert columns.tolist() == [0, 1]
+    assert weights[0] / weights[1] == pytest.approx(np.log(count) + 1, rel=1e-12)

@@ -23,6 +23,7 @@ from ivme.errors import UsageError
 FORMAT = "ivme.tfidf"
 SPLITTINGS = ("word", "token", "char", "char_wb")
 VERSION = 2
+TABLED_COUNTS = 4096  # logarithms of higher counts in a text may differ in the last bit
 MAX_NGRAM = 32  # characters or words; longer ones repeat whole sentences
 
 
@@ -70,21 +71,23 @@ class NgramBlock:
     idf: NDArray[np.float64]
 
     @cached_property
-    def _counter(self) -> Any:
+    def _native(self) -> Any:
         from ivme.ensemble import _kernels
 
         settings = self.settings
-        return _kernels.NgramCounter(
-            settings.splitting, settings.shortest, settings.longest, self.ngrams
+        counts = np.arange(TABLED_COUNTS if settings.is_sublinear else 0, dtype=np.float64)
+        return _kernels.NgramBlock(
+            settings.splitting,
+            settings.shortest,
+            settings.longest,
+            self.ngrams,
+            self.idf,
+            np.log(np.maximum(counts, 1.0)) + 1.0,
         )
 
-    def weigh(self, text: str) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """Return the columns of the n-grams in the text, rising, and their weights."""
-        columns, weights = self._counter.count(text if self.settings.keeps_case else text.lower())
-        if self.settings.is_sublinear:
-            weights = np.log(weights) + 1.0
-        weights *= self.idf[columns]
-        return columns, _normalized(weights)
+    def weigh(self, text: str, first: int = 0) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Return `first` + the numbers of the n-grams in the text, rising, and their weights."""
+        return self._native.weigh(text if self.settings.keeps_case else text.lower(), first)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,8 +153,8 @@ class TfidfFeatures:
         columns, weights = [], []
         first = 0
         for block in self.blocks:
-            found, weighed = block.weigh(text)
-            columns.append(found + np.int32(first))
+            found, weighed = block.weigh(text, first)
+            columns.append(found)
             weights.append(weighed)
             first += len(block.ngrams)
         if len(columns) == 1:
@@ -221,13 +224,6 @@ def _read_block(block: dict) -> NgramBlock:
     if not all(isinstance(ngram, str) for ngram in ngrams) or not np.isfinite(idf).all():
         raise ValueError("an n-gram that is no text, or a weight that is no number")
     return NgramBlock(settings=NgramSettings(**block["settings"]), ngrams=ngrams, idf=idf)
-
-
-def _normalized(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    if not len(weights):
-        return weights
-    # Added up one after the other, as scikit-learn does: np.sum would round otherwise.
-    return weights / np.sqrt(np.cumsum(weights * weights)[-1])
 
 
 def _printable(ngram: str) -> str:

@@ -35,11 +35,13 @@ def normalized(text: str) -> str:
     Look-alike letters are replaced in words that are ASCII throughout thereafter, so that other
     alphabets stay what they are, short words of look-alikes alone excepted.
     """
+    from ivme.ensemble import _kernels
+
     if not text.isascii():
         text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).translate(_MARKS)
         if not _LOOKALIKES.keys().isdisjoint(text):
             text = _WORD.sub(_plain_word, text)
-    return " ".join(text.split())
+    return _kernels.with_single_blanks(text)
 
 
 def _plain_word(found: re.Match[str]) -> str:

@@ -10,6 +10,7 @@ import typer
 
 from ivme import __version__
 from ivme.cli.bench import bench
+from ivme.cli.claims import claims
 from ivme.cli.compare import compare
 from ivme.cli.demo import demo
 from ivme.cli.diagnose import diagnose
@@ -29,7 +30,19 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: a third faster than the decorated one
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (doctor, bench, compare, tune, diagnose, predict, serve, loadtest, report, demo):
+for command in (
+    doctor,
+    bench,
+    compare,
+    tune,
+    diagnose,
+    predict,
+    serve,
+    loadtest,
+    report,
+    claims,
+    demo,
+):
     app.command()(command)
 app.add_typer(ensemble, name="ensemble")
 

@@ -1,0 +1,1 @@
+"""Experiments behind the claims ledger: each measures what one or several claims say."""

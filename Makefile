@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Two workers with a thread each: threads of one that wait spinning would starve the other.
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadscope
-SOURCES := src tests examples benchmarks
+SOURCES := src tests examples benchmarks deploy docs/api
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench fmt clean
+.PHONY: help setup demo test check bench docs wheel fmt clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find c
 
 setup: $(VENV)/.installed ## install everything into .venv
 
-demo: setup ## take the guided tour, under 3 minutes on two cores
+demo: setup ## take the guided tour, under 6 minutes on two cores
 	@$(BIN)/ivme demo
 
 check: setup ## lint, types and import layers
@@ -38,6 +38,14 @@ test: check ## check, then run every test
 
 bench: setup ## measure the project's own targets, side by side (writes out/benchmarks)
 	$(BIN)/python benchmarks/run_all.py
+
+docs: setup ## write the API reference from the docstrings (out/api)
+	@$(BIN)/python docs/api/build.py out/api
+
+wheel: setup ## build the wheel into dist, and check what it carries
+	@rm -f dist/ivme-*.whl
+	$(PIP) wheel --no-deps --wheel-dir dist .
+	@$(BIN)/python deploy/check_wheel.py dist/ivme-*.whl
 
 fmt: setup ## format Python and C++
 	$(BIN)/ruff check --fix $(SOURCES)

@@ -31,15 +31,22 @@ def test_a_search_with_labels_ends_in_a_plan(weights, tmp_path, monkeypatch):
     monkeypatch.setattr(ceilings_cache, "QUICK_PLAN", TINY_PLAN)
     monkeypatch.setattr(tuning, "peak_memory_alone", lambda *_: None)
     gc.freeze()  # a search collects after each variant: not what was there before
-    lines: list[str] = []
+    lines, records = [], []
     settings = PlanSettings(search_s=3.0, engines=("transformers:float32",))
     try:
         facts = make_plan(
-            "BERT", weights, tmp_path / "plan", judged(), settings=settings, progress=lines.append
+            "BERT",
+            weights,
+            tmp_path / "plan",
+            judged(),
+            settings=settings,
+            progress=lines.append,
+            on_search=records.append,
         )
     finally:
         gc.unfreeze()
     assert facts["how"] == "search"
+    assert [(one.kind, one.settings["model"]) for one in records] == [("tune", "BERT")]
     assert lines == ["Tuning BERT: a search of 3 s...", f"BERT runs on {facts['variant']}"]
     with load_plan(tmp_path / "plan") as predict:
         assert predict.labels == LABELS

@@ -184,33 +184,33 @@ def pretrain_writer(
     folder: Path,
     seed: int,
     *,
-    steps: int | None = None,
+    training: Mapping[str, object] | None = None,
     progress: Progress = lambda line: None,
 ) -> Path:
     """Train MM-Rec on the texts, and return the folder of the model, which is in `folder`.
 
     In a process of its own, since training sets threads and allocation for the whole process.
-    steps: STEPS unless given. progress: told what the process says of its steps.
+    training: flags of `mm_rec.scripts.pretrain`; a short run of PRESET unless given. progress: told
+    what the process says of its steps.
 
     Raises:
         IvmeError: it could not be trained here; its own message is given.
     """
-    data, run, steps = folder / "passages.jsonl", folder / "run", STEPS if steps is None else steps
+    data, run = folder / "passages.jsonl", folder / "run"
+    usual = {"model_name": PRESET, "vocab_size": VOCABULARY, "max_steps": STEPS}
     data.write_text("".join(json.dumps({"text": text}) + "\n" for text in learned))
     settings = {
         "data_dir": data,
         "checkpoint_dir": run,
-        "model_name": PRESET,
-        "vocab_size": VOCABULARY,
-        "max_steps": steps,
         "eval_interval": 0,
         "sample_interval": 0,
-        "checkpoint_interval": steps,
+        "keep_checkpoints": 1,
+        "use_tensorboard": False,
         "seed": seed,
         "device": "cpu",
+        **(usual if training is None else training),
     }
-    flags = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
-    command = [sys.executable, "-m", "mm_rec.scripts.pretrain", *flags, "--no-use_tensorboard"]
+    command = [sys.executable, "-m", "mm_rec.scripts.pretrain", *_flags(settings)]
     said: list[str] = []
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -229,7 +229,16 @@ def pretrain_writer(
             f"MM-Rec, which writes the texts of the demo, could not be trained: {reason}; give "
             "texts of your own with --data"
         )
-    return run / f"step-{steps:08d}"
+    [model] = run.glob("step-*")
+    return model
+
+
+def _flags(settings: Mapping[str, object]) -> Iterator[str]:
+    for name, value in settings.items():
+        if isinstance(value, bool):
+            yield f"--{name}" if value else f"--no-{name}"
+        else:
+            yield from (f"--{name}", str(value))
 
 
 def write_texts(
@@ -238,30 +247,32 @@ def write_texts(
     count: int,
     seed: int,
     *,
+    most_tokens: int | None = None,
+    temperature: float = TEMPERATURE,
     progress: Progress = lambda line: None,
 ) -> list[str]:
     """Return texts that the model writes from the start of a document on, as long as those learned.
 
-    progress: told how many there are.
+    most_tokens: of a text, MOST_TOKENS unless given. progress: told how many there are.
     """
     import torch
 
     from ivme.models.loading import load_model
     from ivme.models.quiet import quiet_libraries
 
-    loaded = load_model(str(model_folder), dtype="float32", device="cpu")
-    model: Any = loaded.model
-    start, texts = model.config.eos_token_id, list[str]()
     with torch.random.fork_rng(devices=[]), quiet_libraries():
+        loaded = load_model(str(model_folder), dtype="float32", device="cpu")
+        model: Any = loaded.model
+        start, texts = model.config.eos_token_id, list[str]()
         torch.manual_seed(seed)
         while len(texts) < count:
             prompts = torch.full((min(BATCH_TEXTS, count - len(texts)), 1), start)
             ids = model.generate(
                 prompts,
                 attention_mask=torch.ones_like(prompts),
-                max_new_tokens=MOST_TOKENS,
+                max_new_tokens=most_tokens or MOST_TOKENS,
                 do_sample=True,
-                temperature=TEMPERATURE,
+                temperature=temperature,
                 suppress_tokens=[start],
             )
             texts += loaded.tokenizer.batch_decode(ids, skip_special_tokens=True)

@@ -4,6 +4,7 @@ Made from the record of an evaluation and the ensemble's own description, so tha
 that was not measured or written down in training.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -93,8 +94,8 @@ def model_card(ensemble: EnsembleFolder, record: Record) -> str:
 
 
 def is_about_authorship(names: list[str]) -> bool:
-    """Return whether the labels say who wrote a text."""
-    return any(name.lower() in AUTHORSHIP for name in names)
+    """Return whether the labels say who wrote a text, as "AI" or "Human (demo)" does."""
+    return any(AUTHORSHIP & set(re.findall(r"\w+", name.lower())) for name in names)
 
 
 def _warnings(record: Record) -> list[Block]:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +33,9 @@ from ivme.ensemble.transformer_plan import PlanSettings, make_plan
 from ivme.ensemble.transformer_settings import FAMILIES, TransformerSettings
 from ivme.ensemble.transformer_training import train_transformer
 from ivme.errors import UsageError
+
+if TYPE_CHECKING:
+    from ivme.measure.records import Record
 
 MEMBERS = (*FAMILIES, *TABULAR_MEMBERS)
 MOST_HELD_OUT = 2000  # texts to validate on, where a part of the training texts is held out
@@ -92,12 +95,14 @@ def train_ensemble(
     *,
     folder: str | Path,
     progress: Progress = lambda line: None,
+    on_search: "Callable[[Record], None]" = lambda record: None,
 ) -> EnsembleFolder:
     """Train the members, settle how they are combined, and write the folder whole or not at all.
 
     valid: texts that decide thresholds and weights; None: a part of `train` is held out, in which
     each label has its share and no text or group that is trained on. Texts of `valid` that are in
-    `train` too are left out. An older ensemble in the folder is replaced.
+    `train` too are left out. An older ensemble in the folder is replaced. on_search: given the
+    record of each search for a transformer's plan.
 
     Raises:
         UsageError: one label only, a label missing or unknown in `valid`, a folder that holds
@@ -116,7 +121,7 @@ def train_ensemble(
     draft = Path(tempfile.mkdtemp(dir=target.absolute().parent, prefix=f".{target.name}."))
     try:
         draft.chmod(0o755)  # mkdtemp makes it private
-        _Training(settings, train, valid, draft, progress).run()
+        _Training(settings, train, valid, draft, progress, on_search).run()
         swap_in(draft, target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -147,9 +152,10 @@ class _Training:
         valid: LabeledTexts,
         draft: Path,
         progress: Progress,
+        on_search: "Callable[[Record], None]",
     ) -> None:
         self.settings, self.train, self.valid = settings, train, valid
-        self.draft, self.progress = draft, progress
+        self.draft, self.progress, self.on_search = draft, progress, on_search
         self.labels = train.label_set
         self.truth = valid.numbers(self.labels)
         self.probabilities: Probabilities = {}
@@ -184,6 +190,7 @@ class _Training:
             self.valid,
             settings=self.settings.plans,
             progress=self.progress,
+            on_search=self.on_search,
         )
         if not self.settings.keep_weights:
             shutil.rmtree(weights.parent)

@@ -18,6 +18,7 @@ from ivme.measure.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
     from ivme.engines.protocol import EngineOptions, Prediction
+    from ivme.measure.records import Record
     from ivme.models.loading import LoadedModel
     from ivme.tune.quality import Gate
     from ivme.tune.variants import Variant
@@ -85,17 +86,19 @@ def make_plan(
     *,
     settings: PlanSettings,
     progress: Callable[[str], None] = lambda line: None,
+    on_search: "Callable[[Record], None]" = lambda record: None,
     clock: Clock | None = None,
 ) -> dict[str, Any]:
     """Write the plan of a trained classifier into the folder; return how it was chosen.
 
-    judged: texts that it was not trained on; quality is what is lost on them.
+    judged: texts that it was not trained on; quality is what is lost on them. on_search: given
+    the record of the search, if there is one.
 
     Raises:
         IvmeError: no way to run it keeps the quality.
     """
     if settings.search_s is not None:
-        return _search(name, weights, folder, judged, settings, progress)
+        return _search(name, weights, folder, judged, settings, progress, on_search)
     progress(f"Exporting {name}...")
     return _QuickChoice(name, weights, judged, settings, clock or SystemClock()).write(
         folder, progress
@@ -109,6 +112,7 @@ def _search(
     judged: LabeledTexts,
     settings: PlanSettings,
     progress: Callable[[str], None],
+    on_search: "Callable[[Record], None]",
 ) -> dict[str, Any]:
     from ivme.bench.configuration import TextSource
     from ivme.tune.configuration import TuneConfig
@@ -133,6 +137,7 @@ def _search(
             kind="classifier",
         )
         result = run_tune(config, folder, command=("ivme", "ensemble", "train"))
+    on_search(_of_member(result.record, name))
     if result.plan is None or result.chosen is None:
         raise IvmeError(f"member {name} cannot be tuned: {result.failure}")
     progress(f"{name} runs on {result.plan.variant.label}")
@@ -142,6 +147,15 @@ def _search(
         "variant": result.plan.variant.label,
         "quality": result.chosen.quality,
     }
+
+
+def _of_member(record: "Record", name: str) -> "Record":
+    """Return the record with the member's name for its model, whose folder is a draft's."""
+    measurements = tuple(
+        replace(one, configuration={**one.configuration, "model": name})
+        for one in record.measurements
+    )
+    return replace(record, settings={**record.settings, "model": name}, measurements=measurements)
 
 
 class _QuickChoice:

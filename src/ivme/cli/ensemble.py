@@ -6,17 +6,22 @@ from ivme.cli.ensemble_compile import compile_members
 from ivme.cli.ensemble_evaluate import evaluate
 from ivme.cli.ensemble_predict import predict
 from ivme.cli.ensemble_train import train
+from ivme.cli.help_examples import examples_of
 
 ensemble = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-ensemble.command()(train)
-ensemble.command(name="compile")(compile_members)
-ensemble.command()(evaluate)
-ensemble.command()(predict)
+for name, command in {
+    "train": train,
+    "compile": compile_members,
+    "evaluate": evaluate,
+    "predict": predict,
+}.items():
+    ensemble.command(name=name, epilog=examples_of(f"ensemble {name}"))(command)
 
 
 @ensemble.callback()
 def about() -> None:
-    """Train and use an ensemble of text classifiers, such as one that tells human from AI text.
+    """Train and use classifiers that vote on a text.
 
-    Without data of your own the commands run on the texts of a demo.
+    Such as five that tell human from AI text. Without data of your own the commands run on the
+    texts of a demo.
     """

@@ -81,10 +81,11 @@ def loadtest(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record alone, as JSON.")] = False,
 ) -> None:
-    """Load a server on a fixed schedule, and time each answer from when its request was due.
+    """Load a server on a fixed schedule, and time its answers.
 
-    A stall of the server shows in full: requests that were due meanwhile count, as users would.
-    Only servers on this machine, unless --allow-remote. Ctrl-C gives the result so far.
+    Each from the moment when its request was due, so a stall of the server shows in full: requests
+    that were due meanwhile count, as users would. Only servers on this machine, unless
+    --allow-remote. Ctrl-C gives the result so far.
     """
     from ivme.bench.configuration import TextSource
     from ivme.serve.loadtest import LoadConfig, run_load, summarize

@@ -16,6 +16,7 @@ from ivme.cli.demo import demo
 from ivme.cli.diagnose import diagnose
 from ivme.cli.doctor import doctor
 from ivme.cli.ensemble import ensemble
+from ivme.cli.help_examples import examples_of
 from ivme.cli.loadtest import loadtest
 from ivme.cli.predict import predict
 from ivme.cli.report import report
@@ -43,7 +44,7 @@ for command in (
     claims,
     demo,
 ):
-    app.command()(command)
+    app.command(epilog=examples_of(command.__name__))(command)
 app.add_typer(ensemble, name="ensemble")
 
 
@@ -54,12 +55,14 @@ def _print_version(is_asked: bool) -> None:
 
 
 @app.callback(
-    epilog="Start with `ivme demo`, then `ivme bench MODEL --texts FILE`. "
-    "Every command takes --help."
+    epilog="Start with `ivme demo`. Every command takes --help, and ends it with examples."
 )
 def ivme(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Find the fastest way to run a text model on this machine, and prove it."""

@@ -62,9 +62,10 @@ def predict(
         int | None, typer.Option(min=1, help="With --ray: copies of the model at a time.")
     ] = None,
 ) -> None:
-    """Run a plan over a file: one line of output for each row, in order.
+    """Run a plan over a file of texts.
 
-    A run that was stopped in any way goes on where its output ends: give the same command again.
+    One line of output for each row, in order. A run that was stopped in any way goes on where its
+    output ends: give the same command again.
     """
     from ivme.errors import UsageError
     from ivme.tune.file_prediction import FileJob

@@ -6,6 +6,7 @@ from ivme.ensemble.augmentation import (
     CHANGES,
     augmented,
     cropped,
+    disguised,
     misspelled,
     with_shuffled_sentences,
     without_marks,
@@ -54,3 +55,10 @@ def test_variants_follow_the_texts_and_the_seed():
     assert found == augmented(texts, 2, seed=3)
     assert found != augmented(texts, 2, seed=4)
     assert augmented(texts, 0) == texts
+
+
+def test_a_disguised_text_is_changed_but_not_cut_short():
+    text = ", the ".join(f"Word{number}" for number in range(100))
+    found = [disguised(text, Random(seed)) for seed in range(60)]
+    assert sum(one != text for one in found) > 50
+    assert min(len(one.split()) for one in found) > 130

@@ -87,3 +87,4 @@ def test_surrogates_become_replacement_characters_and_pairs_become_one():
     assert readable_text("a\ud800b", 10) == "a\ufffdb"
     assert readable_text("\ud83d\ude00", 10) == "😀"
     assert readable_text("abcdef", 3) == "abc"
+    assert readable_text("“c\u0430t”\n\n  sat", 20) == '"cat" sat'

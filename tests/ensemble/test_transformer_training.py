@@ -1,12 +1,13 @@
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from styles import styled_texts
 
 from ivme.ensemble.labeled_texts import LabeledTexts
 from ivme.ensemble.transformer_batches import BatchMaker, window_of
-from ivme.ensemble.transformer_settings import TransformerSettings
+from ivme.ensemble.transformer_settings import SCRATCH, TransformerSettings
 from ivme.ensemble.transformer_training import train_transformer
 from ivme.errors import IvmeError, ModelNotFoundError, UsageError
 from ivme.models.loading import load_model
@@ -131,12 +132,34 @@ def test_time_grows_with_the_texts_within_limits():
 def test_windows_are_runs_of_words_with_their_blanks():
     chance = random.Random(0)
     text = "  ".join(f"word{number}" for number in range(200))
-    windows = [window_of(text, chance) for _ in range(50)]
+    windows = [window_of(text, chance, 90, 0.5) for _ in range(80)]
     assert all(one in text for one in windows)
-    counts = {len(one.split()) for one in windows}
-    assert 200 in counts
-    assert min(counts) >= 60
-    assert window_of("a few words", chance) == "a few words"
+    counts = [len(one.split()) for one in windows]
+    assert 0.3 < counts.count(90) / 80 < 0.7
+    assert min(counts) >= 0.35 * 90
+    assert max(counts) == 90
+    beginnings = sum(one.startswith("word0 ") for one in windows)
+    assert 0.15 < beginnings / 80 < 0.5
+    assert max(int(one.split()[0].removeprefix("word")) for one in windows) > 90
+    assert window_of("a few words", chance, 90, 1.0) == "a few words"
+
+
+def test_two_members_of_one_base_become_different_networks(tmp_path):
+    settings = TransformerSettings(base=str(preset_folder("bert-tiny")), max_length=48, epochs=1)
+    texts = styled(60)
+    for name in ("BERT", "RoBERTa"):
+        train_transformer(name, texts, LABELS, tmp_path / name, settings=settings)
+    found = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("BERT", "RoBERTa")]
+    assert found[0] != found[1]
+
+
+def test_a_tuned_base_reads_as_many_tokens_as_it_was_trained_on_and_drops_none(tmp_path):
+    base = str(preset_folder("bert-tiny"))
+    settings = TransformerSettings(base=base, epochs=1)
+    train_transformer("BERT", styled(60), LABELS, tmp_path / "model", settings=settings)
+    assert load_model(str(tmp_path / "model")).max_length == settings.tokens == 128
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config["hidden_dropout_prob"] == config["attention_probs_dropout_prob"] == 0
 
 
 def test_batches_hold_every_text_once_and_hide_tokens_but_no_special_ones():
@@ -150,7 +173,7 @@ def test_batches_hold_every_text_once_and_hide_tokens_but_no_special_ones():
         numbers=data.numbers(LABELS).tolist(),
         batch_size=8,
         max_length=48,
-        masked_share=0.5,
+        recipe=replace(SCRATCH, masked_share=0.5),
         seed=0,
     )
     made = list(batches.training(1))

@@ -100,6 +100,12 @@ def varied(text: str, chance: Random) -> str:
     return chance.choices(changes, shares)[0](text, chance)
 
 
+def disguised(text: str, chance: Random) -> str:
+    """Return the text changed in one way drawn from CHANGES, but not cut short."""
+    changes, shares = zip(*(one for one in CHANGES if one[0] is not cropped), strict=True)
+    return chance.choices(changes, shares)[0](text, chance)
+
+
 def augmented(texts: Sequence[str], variants: int, seed: int = 0) -> list[str]:
     """Return the texts, then a variant of each, and so on: (variants + 1) times as many."""
     chance = Random(seed)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ivme.ensemble.tabular import Probabilities, TabularMembers, checked_text
+from ivme.ensemble.text_normalization import normalized
 from ivme.errors import IvmeError, UsageError
 
 if TYPE_CHECKING:
@@ -190,12 +191,14 @@ def checked_threads(threads: int) -> int:
 
 
 def readable_text(text: str, max_characters: int) -> str:
-    """Return the beginning of a text as tokenizers take it: lone surrogates become U+FFFD.
+    """Return the beginning of a text as tokenizers take it, in its plainest spelling.
+
+    Look-alike letters and white space are as `normalized` has them; lone surrogates become U+FFFD.
 
     Raises:
         UsageError: not a text.
     """
-    beginning = checked_text(text)[:max_characters]
+    beginning = normalized(checked_text(text)[:max_characters])
     try:
         beginning.encode("utf-8")
     except UnicodeEncodeError:

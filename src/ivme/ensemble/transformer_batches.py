@@ -1,7 +1,7 @@
-"""Batches that a transformer is trained on: parts of texts, of like length, some tokens hidden.
+"""Batches that a transformer is trained on: windows of texts, of like length, some of it changed.
 
-A text is given whole in every other pass, and else as a window of it: what a network learns from
-windows holds for texts of any length, and for texts that begin and end anywhere.
+Every pass sees other windows. What a network learns from them holds for texts of any length, and
+for texts that begin and end anywhere.
 """
 
 import random
@@ -10,15 +10,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ivme.ensemble.augmentation import disguised
 from ivme.ensemble.groups import readable_text
+from ivme.ensemble.transformer_settings import Recipe
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-WHOLE_SHARE = 0.5  # of the texts that are given whole
-LEAST_PART = 0.3  # of a text that a window holds
-LEAST_WORDS = 25  # in a window; shorter texts are given whole
+WORDS_TO_A_TOKEN = 0.75  # a window of so many words rarely has too many tokens, or few
+BEGINNING_SHARE = 0.3  # of the windows, at least: the beginning is what is read of a long text
+LEAST_PART = 0.35  # of its words that a shortened window keeps
+LEAST_WORDS = 25  # in a shortened window
 LENGTH_NOISE = 0.2  # by which lengths are off when batches are put together
 
 
@@ -26,7 +29,7 @@ LENGTH_NOISE = 0.2  # by which lengths are off when batches are put together
 class BatchMaker:
     """Makes the batches of a pass over the texts; the same seed and epoch make the same ones.
 
-    numbers: of the label of each text. max_length: tokens. masked_share: of tokens to hide.
+    numbers: of the label of each text. max_length: tokens.
     """
 
     tokenizer: "PreTrainedTokenizerBase"
@@ -34,7 +37,7 @@ class BatchMaker:
     numbers: Sequence[int]
     batch_size: int
     max_length: int
-    masked_share: float
+    recipe: Recipe
     seed: int
 
     @property
@@ -46,12 +49,12 @@ class BatchMaker:
         """Return the batches of one pass: windows of the texts, in random order."""
         chance = random.Random(f"{self.seed}-{epoch}")
         rows = [
-            (window_of(text, chance), number)
+            (self._window(text, chance), number)
             for text, number in zip(self.texts, self.numbers, strict=True)
         ]
         for batch in self._cut(rows, chance):
             encoded = self._encode(batch)
-            if self.masked_share and self.tokenizer.mask_token_id is not None:
+            if self.recipe.masked_share and self.tokenizer.mask_token_id is not None:
                 self._hide_tokens(encoded["input_ids"], chance)
             yield encoded
 
@@ -59,6 +62,11 @@ class BatchMaker:
         """Return batches of the texts as they are."""
         for batch in self._cut(list(zip(self.texts, self.numbers, strict=True)), None):
             yield self._encode(batch)
+
+    def _window(self, text: str, chance: random.Random) -> str:
+        most_words = max(1, round(WORDS_TO_A_TOKEN * self.max_length))
+        window = window_of(text, chance, most_words, self.recipe.shortened_share)
+        return disguised(window, chance) if chance.random() < self.recipe.changed_share else window
 
     def _cut(
         self, rows: list[tuple[str, int]], chance: random.Random | None
@@ -92,19 +100,23 @@ class BatchMaker:
         import torch
 
         generator = torch.Generator().manual_seed(chance.getrandbits(32))
-        is_hidden = torch.rand(tokens.shape, generator=generator) < self.masked_share
+        is_hidden = torch.rand(tokens.shape, generator=generator) < self.recipe.masked_share
         for special in self.tokenizer.all_special_ids:
             is_hidden &= tokens != special
         tokens[is_hidden] = self.tokenizer.mask_token_id
 
 
-def window_of(text: str, chance: random.Random) -> str:
-    """Return the text, or a window of its words, with the blanks between them as they are."""
-    if chance.random() < WHOLE_SHARE:
-        return text
+def window_of(text: str, chance: random.Random, most_words: int, shortened_share: float) -> str:
+    """Return a run of words of the text, with the blanks between them as they are.
+
+    It has most_words, or as many as the text; or fewer, in a share of the cases.
+    """
     words = list(re.finditer(r"\S+", text))
-    count = max(LEAST_WORDS, round(len(words) * chance.uniform(LEAST_PART, 1.0)))
-    if count >= len(words):
+    count = min(len(words), most_words)
+    if chance.random() < shortened_share and count > LEAST_WORDS:
+        count = max(LEAST_WORDS, round(count * chance.uniform(LEAST_PART, 1.0)))
+    if count == len(words):
         return text
-    first = chance.randrange(len(words) - count + 1)
+    is_beginning = chance.random() < BEGINNING_SHARE
+    first = 0 if is_beginning else chance.randrange(len(words) - count + 1)
     return text[words[first].start() : words[first + count - 1].end()]

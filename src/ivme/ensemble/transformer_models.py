@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ROBERTA_OFFSET = 2  # positions before the first that a text uses
+# By the names that configs have: windows and changed texts keep a base from learning by heart, and
+# in the few passes that there is time for, dropout costs more than it gives.
+DROPOUTS = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "classifier_dropout",
+    "dropout",
+    "attention_dropout",
+    "seq_classif_dropout",
+)
 STANDARD_WIDTH = 768  # that the usual initial deviation of 0.02 is for
 
 
@@ -63,6 +73,7 @@ def _pretrained(
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # a head for another number of labels is made anew
             problem_type="single_label_classification",
+            **_without_dropout(model_class.config_class()),
             **names,
         )
     except Exception as error:  # of safetensors, of configs, of each model class
@@ -72,6 +83,10 @@ def _pretrained(
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     return model, tokenizer
+
+
+def _without_dropout(config: object) -> dict[str, float]:
+    return {name: 0.0 for name in DROPOUTS if hasattr(config, name)}
 
 
 def _from_scratch(
@@ -85,7 +100,7 @@ def _from_scratch(
         raise UsageError(f"member {name!r} from scratch; expected one of {', '.join(FAMILIES)}")
     is_bert = name == "BERT"
     family = "wordpiece" if is_bert else "roberta"
-    tokenizer = train_tokenizer(family, settings.vocabulary_size, texts, settings.max_length)
+    tokenizer = train_tokenizer(family, settings.vocabulary_size, texts, settings.tokens)
     sizes = {
         "vocab_size": len(tokenizer),
         "hidden_size": settings.hidden_size,
@@ -98,10 +113,10 @@ def _from_scratch(
         **names,
     }
     if is_bert:
-        config: Any = transformers.BertConfig(max_position_embeddings=settings.max_length, **sizes)
+        config: Any = transformers.BertConfig(max_position_embeddings=settings.tokens, **sizes)
         return transformers.BertForSequenceClassification(config), tokenizer
     config = transformers.RobertaConfig(
-        max_position_embeddings=settings.max_length + ROBERTA_OFFSET,
+        max_position_embeddings=settings.tokens + ROBERTA_OFFSET,
         type_vocab_size=1,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

@@ -11,11 +11,46 @@ BUDGET_S_PER_TEXT = 0.1
 LEAST_BUDGET_S = 30.0
 MOST_BUDGET_S = 600.0
 
-TEXTS_TO_A_ROW = 60  # a batch holds one of so many texts, within 8 and 32
+TEXTS_TO_A_ROW = 60  # a batch holds one of so many texts, within 8 and the largest of the recipe
 
-# From scratch a small network needs many passes at a high rate; fine-tuning forgets at such rates.
-SCRATCH_EPOCHS, SCRATCH_RATE, SCRATCH_MASKED = 20, 5e-4, 0.1
-TUNED_EPOCHS, TUNED_RATE, TUNED_MASKED = 4, 4e-5, 0.0
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What is right for one way to start, where the settings leave it open.
+
+    max_length: tokens. shortened_share, changed_share: of the windows that are cut short, and that
+    are misspelled, lose marks and the like. masked_share: of tokens to hide.
+    """
+
+    epochs: int
+    learning_rate: float
+    max_length: int
+    largest_batch: int
+    shortened_share: float
+    changed_share: float
+    masked_share: float
+
+
+# A small network from scratch needs many passes at a high rate. A pretrained one forgets at such
+# rates, and is slow: more windows of a quarter of the length are worth more than few of all.
+SCRATCH = Recipe(
+    epochs=20,
+    learning_rate=5e-4,
+    max_length=512,
+    largest_batch=32,
+    shortened_share=0.5,
+    changed_share=0.0,
+    masked_share=0.1,
+)
+TUNED = Recipe(
+    epochs=4,
+    learning_rate=1e-4,
+    max_length=128,
+    largest_batch=16,
+    shortened_share=0.2,
+    changed_share=0.45,
+    masked_share=0.0,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +58,13 @@ class TransformerSettings:
     """How one transformer is trained.
 
     base: a model folder, preset or hub id to fine-tune; None: a small one from scratch, of the
-    sizes here, with a tokenizer trained on the texts. max_length: tokens; longer texts are cut.
+    sizes here, with a tokenizer trained on the texts. What is None is as the recipe has it.
+    max_length: tokens; all parts of longer texts are trained on, their beginning is scored.
     budget_s: seconds of training at most; None: a tenth of one for each text, 30 to 600. epochs:
     passes over the texts at most; fewer if the loss on texts kept apart has not fallen for
-    `patience` of them. batch_size: None: from 8 for few texts to 32 for many. device: None: the
-    fastest that is there.
+    `patience` of them. batch_size: None: from 8 for few texts to 16 of a base, 32 from scratch.
+    seed: with the member's name it decides everything drawn, so that two members of one base
+    differ. device: None: the fastest that is there.
     """
 
     base: str | None = None
@@ -35,7 +72,7 @@ class TransformerSettings:
     hidden_size: int = 128
     heads: int = 2
     vocabulary_size: int = 8000
-    max_length: int = 512
+    max_length: int | None = None
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
@@ -57,9 +94,9 @@ class TransformerSettings:
             raise UsageError(
                 f"hidden_size={self.hidden_size}, heads={self.heads}; expected a multiple of heads"
             )
-        if self.max_length < 8 or self.vocabulary_size < 500:
+        if self.tokens < 8 or self.vocabulary_size < 500:
             raise UsageError(
-                f"max_length={self.max_length}, vocabulary_size={self.vocabulary_size}; expected "
+                f"max_length={self.tokens}, vocabulary_size={self.vocabulary_size}; expected "
                 "8 or more, and 500 or more"
             )
         for name, number in (("budget_s", self.budget_s), ("learning_rate", self.learning_rate)):
@@ -67,23 +104,28 @@ class TransformerSettings:
                 raise UsageError(f"{name}={number}; expected more than 0")
 
     @property
+    def recipe(self) -> Recipe:
+        """What stands in for settings left open."""
+        return SCRATCH if self.base is None else TUNED
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a text at most."""
+        return self.recipe.max_length if self.max_length is None else self.max_length
+
+    @property
     def rate(self) -> float:
         """The highest learning rate."""
-        return self.learning_rate or (TUNED_RATE if self.base else SCRATCH_RATE)
+        return self.learning_rate or self.recipe.learning_rate
 
     @property
     def most_epochs(self) -> int:
         """Passes over the texts at most."""
-        return self.epochs or (TUNED_EPOCHS if self.base else SCRATCH_EPOCHS)
-
-    @property
-    def masked_share(self) -> float:
-        """The share of tokens that are hidden while training."""
-        return TUNED_MASKED if self.base else SCRATCH_MASKED
+        return self.epochs or self.recipe.epochs
 
     def texts_per_batch(self, texts: int) -> int:
         """Return the batch size; small for few texts, which would else give few steps."""
-        return self.batch_size or min(max(texts // TEXTS_TO_A_ROW, 8), 32)
+        return self.batch_size or min(max(texts // TEXTS_TO_A_ROW, 8), self.recipe.largest_batch)
 
     def seconds_for(self, texts: int) -> float:
         """Return the seconds that training on so many texts may take."""

@@ -5,6 +5,7 @@ first, and the weights of the pass with the least loss on texts kept apart.
 """
 
 import copy
+import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -64,17 +65,18 @@ def train_transformer(
     from ivme.ensemble.transformer_models import make_classifier
 
     clock = clock or SystemClock()
-    fitted, kept = hold_out(data, STOP_SHARE, seed=settings.seed, most=MOST_STOP_TEXTS)
+    seed = _seed_of(name, settings.seed)
+    fitted, kept = hold_out(data, STOP_SHARE, seed=seed, most=MOST_STOP_TEXTS)
     device, autocast = _device(settings.device)
     with _torch_as_it_was(settings.threads):
-        torch.manual_seed(settings.seed)
+        torch.manual_seed(seed)
         progress(f"Training {name}: {_what(settings)} on {device}...")
         model, tokenizer = make_classifier(name, settings, fitted.texts, labels)
         run = _Run(
             model=model.to(device),
             settings=settings,
-            batches=_batches(fitted, tokenizer, model, labels, settings, len(fitted)),
-            stop_batches=_batches(kept, tokenizer, model, labels, settings, len(fitted)),
+            batches=_batches(fitted, tokenizer, model, labels, settings, seed, len(fitted)),
+            stop_batches=_batches(kept, tokenizer, model, labels, settings, seed, len(fitted)),
             autocast=autocast,
             clock=clock,
             seconds=settings.seconds_for(len(fitted)),
@@ -85,6 +87,7 @@ def train_transformer(
             progress(_line(name, epoch, settings.most_epochs))
         best = run.restore_best()
         model.to("cpu").eval().save_pretrained(folder)
+        tokenizer.model_max_length = run.batches.max_length  # what it was trained on, no more
         tokenizer.save_pretrained(folder)
     return {
         "settings": asdict(settings),
@@ -226,11 +229,12 @@ def _batches(
     model: "PreTrainedModel",
     labels: tuple[str, ...],
     settings: TransformerSettings,
+    seed: int,
     texts: int,
 ) -> BatchMaker:
     from ivme.models.loading import OFFSET_POSITIONS
 
-    positions = getattr(model.config, "max_position_embeddings", None) or settings.max_length
+    positions = getattr(model.config, "max_position_embeddings", None) or settings.tokens
     if model.config.model_type in OFFSET_POSITIONS:
         positions -= model.config.pad_token_id + 1
     return BatchMaker(
@@ -238,10 +242,15 @@ def _batches(
         texts=data.texts,
         numbers=data.numbers(labels).tolist(),
         batch_size=settings.texts_per_batch(texts),
-        max_length=min(settings.max_length, positions),
-        masked_share=settings.masked_share,
-        seed=settings.seed,
+        max_length=min(settings.tokens, positions),
+        recipe=settings.recipe,
+        seed=seed,
     )
+
+
+def _seed_of(name: str, seed: int) -> int:
+    """Return a seed of the member's own: two of one base must not become the same network."""
+    return random.Random(f"{name}-{seed}").getrandbits(31)
 
 
 def _rate_share(progress: float) -> float:
@@ -260,7 +269,7 @@ def _optimizer(model: "PreTrainedModel", rate: float) -> "torch.optim.Optimizer"
         {"params": matrices, "weight_decay": WEIGHT_DECAY},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=rate)
+    return torch.optim.AdamW(groups, lr=rate, fused=True)
 
 
 def _device(

@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=sorted(EXPERIMENTS), metavar="NAME")
     parser.add_argument("--output", "-o", type=Path, help="file for the record, as JSON")
-    parser.add_argument("--budget", type=float, default=12.0, help="seconds for a comparison")
+    parser.add_argument("--budget", type=float, default=8.0, help="seconds for a comparison")
     parser.add_argument("--threads", type=int, default=usable_threads())
     parser.add_argument("--device", default="cpu", help="cpu or cuda, where one is chosen")
     parser.add_argument("--tiny", action="store_true", help="only to see that it runs")

@@ -21,7 +21,7 @@ from ivme.models.synthetic import synthetic_workload
 SENTENCE_TOKENS, TEXT_TOKENS, MOST_TOKENS = 32, 128, 512
 MIXED_TEXTS = 16
 CALLS = 20
-FIRST_REQUESTS = 3  # fresh processes
+FIRST_REQUESTS = 2  # fresh processes
 
 
 def sentence_times(place: Place) -> Findings:

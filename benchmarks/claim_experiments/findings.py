@@ -12,7 +12,7 @@ from ivme.measure.fresh_process import measure_in_fresh_process
 from ivme.measure.records import Comparison
 from ivme.measure.statistics import hierarchical_interval
 
-FRESH_RUNS = 3  # of each case whose memory is measured
+FRESH_RUNS = 2  # of each case whose memory is measured
 
 
 @dataclass(frozen=True, kw_only=True)

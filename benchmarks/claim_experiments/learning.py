@@ -13,8 +13,8 @@ from mm_rec.core.adaptive_learning import AdaptiveLearningRateScheduler
 from mm_rec.training.schedule import make_schedule
 
 PEAK_RATE = 3e-3
-STEPS, EVALUATIONS = 300, 20
-SEEDS = 5
+STEPS, EVALUATIONS = 200, 20
+SEEDS = 3
 STALL_CHARACTERS = 64 * LENGTH + 1  # of the validation text, to see whether the loss stalls
 
 

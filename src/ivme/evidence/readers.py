@@ -106,14 +106,16 @@ def _row(content: Content, name: str) -> Sequence[Mapping[str, Any]]:
 def _comparison(
     comparisons: Sequence[Mapping[str, Any]], baseline: str, variant: str
 ) -> Mapping[str, Any]:
-    """Return the comparison of two ways, where both were held against a third one if need be."""
+    """Return the comparison of two ways of one run, judged anew if both were held to a third."""
     from ivme.measure.records import Comparison
     from ivme.measure.verdict import ComparePlan, judge
 
     for one in comparisons:
         if (one["baseline"], one["variant"]) == (baseline, variant):
             return one
-    beside = {one["variant"]: one["blocks"] for one in comparisons}
+    beside = {}
+    for one in comparisons:
+        beside |= dict.fromkeys((one["baseline"], one["variant"]), one["blocks"])
     blocks = [
         {"seconds": {**first["seconds"], **second["seconds"]}}
         for first, second in zip(beside[baseline], beside[variant], strict=True)
@@ -138,7 +140,8 @@ def _figure_of(comparison: Mapping[str, Any], gives: str) -> Figure:
         value = median([median(block) for block in saved])
         figure = Figure(value=value, low=low, high=high)
     else:
-        figure = _of_ratio(comparison["ratio"], *comparison["interval"], gives=gives)
+        low, high = comparison["interval"]
+        figure = _of_ratio(comparison["ratio"], low, high, gives)
     is_unclean = comparison.get("control_is_clean") is False
     note = "the A/A control differed from itself: the machine was not quiet" if is_unclean else None
     return replace(figure, before=before_s, after=after_s, unit="seconds", note=note)

@@ -1,0 +1,67 @@
+import pytest
+
+from ivme.evidence.measuring import ClaimsConfig, measure_claims
+from ivme.evidence.page import count_verdicts, write_page
+from ivme.evidence.wording import claimed_text, measured_text, verdict_text
+
+
+@pytest.fixture
+def record(checkout, ledger):
+    config = ClaimsConfig(ledger=ledger, root=checkout, folder=checkout / "out", is_quick=True)
+    return measure_claims(config, ["ivme", "claims", "--quick"])
+
+
+def test_the_page_has_a_row_for_each_claim_and_says_where_it_was_measured(record, ledger):
+    page = write_page(record, ledger)
+    assert "**2 claims: 1 holds, 1 partly.**" in page
+    assert "usable cores" in page
+    assert "with `ivme claims --quick`." in page
+    assert "## The guide\n\n`guide.txt`" in page
+    assert (
+        "| It is twice as fast. | 2× to 3× | 2.5× (2.4× to 2.6×) | **holds** | "  # noqa: RUF001
+        "`python fast.py` |"
+    ) in page
+    assert "| It takes 3 s. | about 3 s |  | not measured in this run |" in page
+    assert "| torch | " in page
+
+
+def test_verdicts_are_counted(record):
+    assert count_verdicts(record.measurements) == {
+        "holds": 1,
+        "partly": 1,
+        "does not hold": 0,
+        "cannot be tested here": 0,
+        "failed": 0,
+    }
+
+
+def claimed(**settings):
+    return {"direction": "at least", "words": None, "margin": 0.1, **settings}
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        (claimed(kind="percent", low=25, high=30), "25% to 30%"),
+        (claimed(kind="seconds", low=82, high=82, direction="about"), "about 82 s"),
+        (claimed(kind="bytes", low=3.75e6, high=3.75e6, direction="about"), "about 3.75 MB"),
+        (claimed(kind="seconds", low=0, high=1e-4, direction="at most"), "at most 100 µs"),
+        (claimed(kind="ratio", low=1.2, high=9, words="no figure"), "no figure"),
+    ],
+)
+def test_claims_are_put_as_the_documents_put_them(entry, text):
+    assert claimed_text(entry) == text
+
+
+def test_figures_show_what_they_are_of():
+    measured = {"value": 50.0, "low": 49.0, "high": 51.0, "unit": "seconds", "before": 2.0,
+                "after": 1.0}  # fmt: skip
+    facts = {"claimed": claimed(kind="percent", low=1, high=2), "measured": measured}
+    assert measured_text(facts) == "50% (49% to 51%); 2.00 s against 1.00 s"
+
+
+def test_verdicts_say_why_there_is_none():
+    assert verdict_text("it is gone", {}) == "failed: it is gone"
+    facts = {"verdict": "cannot be tested here", "reason": "no CUDA device"}
+    assert verdict_text(None, facts) == "cannot be tested here: no CUDA device"
+    assert verdict_text(None, {"verdict": "holds", "is_close": True}) == "holds (close)"

@@ -1,33 +1,58 @@
+import json
+
 import pytest
 
-from ivme.cli import demo
 from ivme.measure.records import load_record
+from ivme.tour import engines, settings, writing
+
+SHORT = settings.TourSettings(
+    engines_s=1e-3,
+    writer_s=0.5,
+    train_texts=60,
+    valid_texts=40,
+    training_s=0.5,
+    search_s=None,
+    plan_engines=("transformers:float32",),
+    forest_trees=5,
+)
 
 
 @pytest.fixture
 def short_tour(monkeypatch):
-    monkeypatch.setattr(demo, "TEXTS", 8)
-    monkeypatch.setattr(demo, "BUDGET_S", 1e-3)
-    monkeypatch.setattr(demo, "COMPARE_BUDGET_S", 0.05)
+    monkeypatch.setattr(settings, "FULL", SHORT)
+    monkeypatch.setattr(engines, "TEXTS", 8)
+    monkeypatch.setattr(writing, "MOST_LETTERS", 200)
 
 
 @pytest.mark.slow
-def test_the_tour_leaves_its_records_and_one_report(ivme, short_tour, tmp_path):
-    outcome = ivme("demo", "-o", tmp_path / "tour")
+def test_the_tour_leaves_models_records_and_one_report(ivme, short_tour, tmp_path):
+    folder = tmp_path / "tour"
+    outcome = ivme("demo", "-o", folder)
     assert outcome.status == 0, outcome.stderr
-    names = sorted(path.name for path in (tmp_path / "tour").iterdir())
-    assert names == ["bench.json", "compare.json", "doctor.json", "report.html"]
-    for name in ("bench", "compare", "doctor"):
-        assert load_record(tmp_path / "tour" / f"{name}.json").kind == name
-    page = (tmp_path / "tour" / "report.html").read_text()
-    assert "preset:t5-tiny" in page
-    for stop in ("This machine", "Latency of a call", "encoder-decoder", "The whole tour"):
-        assert stop in outcome.stdout
-    tour = outcome.stdout.partition("The whole tour")[0]
+    kinds = {path.stem: load_record(path).kind for path in folder.glob("*.json")}
+    assert kinds == {
+        "doctor": "doctor",
+        "bench": "bench",
+        "compare": "compare",
+        "pretrain": "pretrain",
+        "evaluation": "evaluate",
+    }
+    assert json.loads((folder / "mm-rec" / "config.json").read_text())["model_type"] == "mm_rec"
+    page = (folder / "report.html").read_text()
+    for part in ("What this machine can do", "preset:t5-tiny", "Learning to write", "AI (demo)"):
+        assert part in page
+    for chapter in ("1 of 6  This machine", "4 of 6  A model learns to write", "Says"):
+        assert chapter in outcome.stdout
+    assert f"ivme serve {folder / 'model'}" in outcome.stdout
+    assert "no detector for any other text" in " ".join(outcome.stdout.split())
+    tour = outcome.stdout.partition("All of it on one page")[0]
     assert max(map(len, tour.splitlines())) <= 80
+    assert not [one.name for one in folder.iterdir() if one.name.startswith(".")]
 
 
-def test_an_interrupt_ends_the_tour_at_its_stop(ivme, short_tour, tmp_path, monkeypatch):
+def test_an_interrupt_ends_the_tour_with_a_report_of_what_was_found(
+    ivme, short_tour, tmp_path, monkeypatch
+):
     from ivme.bench import sweep
 
     def interrupt(*_, **__):
@@ -36,5 +61,14 @@ def test_an_interrupt_ends_the_tour_at_its_stop(ivme, short_tour, tmp_path, monk
     monkeypatch.setattr(sweep, "load_model", interrupt)
     outcome = ivme("demo", "-o", tmp_path / "tour")
     assert outcome.status == 1
+    assert "interrupted in chapter 2 of 6; what was found until then: " in outcome.stderr
     names = sorted(path.name for path in (tmp_path / "tour").iterdir())
-    assert names == ["bench.json", "doctor.json"]
+    assert names == ["bench.json", "doctor.json", "report.html"]
+
+
+def test_a_folder_that_holds_something_else_is_refused_at_once(ivme, tmp_path):
+    (tmp_path / "mm-rec").mkdir()
+    outcome = ivme("demo", "-o", tmp_path)
+    assert outcome.status == 2
+    assert "holds something else; name another --output" in outcome.stderr
+    assert outcome.stdout == ""

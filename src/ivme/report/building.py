@@ -32,6 +32,13 @@ from ivme.report.sections.ensemble import (
 )
 from ivme.report.sections.load import load_figures, load_findings, load_section, loaded
 from ivme.report.sections.machine import advice_section, ceiling_figures, ceiling_section
+from ivme.report.sections.pretraining import (
+    pretrained,
+    pretraining_figures,
+    pretraining_findings,
+    pretraining_section,
+    pretraining_title,
+)
 from ivme.report.sections.provenance import (
     failure_section,
     machine_section,
@@ -45,6 +52,7 @@ from ivme.report.sections.tuning import tuned, tuning_findings, tuning_section
 
 FINDINGS: tuple[Callable[[Record], list[Block]], ...] = (
     diagnosis_findings,
+    pretraining_findings,
     ensemble_findings,
     load_findings,
     tuning_findings,
@@ -54,6 +62,7 @@ FINDINGS: tuple[Callable[[Record], list[Block]], ...] = (
 )
 KEY_FIGURES: tuple[Callable[[Record], list[KeyFigure]], ...] = (
     diagnosis_figures,
+    pretraining_figures,
     ensemble_figures,
     load_figures,
     comparison_figures,
@@ -65,6 +74,7 @@ SECTIONS: tuple[Callable[[Record], Section | None], ...] = (
     diagnosis_advice_section,
     anatomy_section,
     sweep_section,
+    pretraining_section,
     ensemble_section,
     load_section,
     tuning_section,
@@ -106,6 +116,8 @@ def title_of(record: Record) -> str:
     """Return what was measured, in a few words."""
     if diagnosed(record):
         return diagnosis_title(record)
+    if pretrained(record):
+        return pretraining_title(record)
     if judged(record):
         return ensemble_title(record)
     models = [one.configuration.get("model") for one in record.measurements]

@@ -129,6 +129,13 @@ def test_time_grows_with_the_texts_within_limits():
     assert TransformerSettings(budget_s=5.0).seconds_for(10**6) == 5.0
 
 
+def test_wide_bases_are_tuned_at_lower_rates():
+    tuned = TransformerSettings(base="a-folder")
+    assert [tuned.rate_for(width) for width in (128, 384, 768)] == [2e-4, 2e-4, 5e-5]
+    assert TransformerSettings(base="a-folder", learning_rate=1e-3).rate_for(768) == 1e-3
+    assert TransformerSettings().rate_for(768) == 5e-4
+
+
 def test_windows_are_runs_of_words_with_their_blanks():
     chance = random.Random(0)
     text = "  ".join(f"word{number}" for number in range(200))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ivme.ensemble.labeled_texts import LabeledTexts, hold_out
 from ivme.ensemble.transformer_batches import BatchMaker
-from ivme.ensemble.transformer_settings import TransformerSettings
+from ivme.ensemble.transformer_settings import TUNED_WIDTH, TransformerSettings
 from ivme.errors import IvmeError
 from ivme.measure.clock import Clock, SystemClock
 
@@ -118,7 +118,8 @@ class _Run:
         self.model, self.settings, self.batches = model, settings, batches
         self.stop_batches, self.clock, self.seconds = stop_batches, clock, seconds
         self.autocast = autocast or nullcontext
-        self.optimizer = _optimizer(model, settings.rate)
+        self.rate = settings.rate_for(getattr(model.config, "hidden_size", TUNED_WIDTH))
+        self.optimizer = _optimizer(model, self.rate)
         self.steps = settings.most_epochs * batches.per_epoch
         self.step = 0
         self.stopped_by = "epochs"
@@ -176,7 +177,7 @@ class _Run:
             if progress >= 1 and count:
                 break
             for group in self.optimizer.param_groups:
-                group["lr"] = self.settings.rate * _rate_share(progress)
+                group["lr"] = self.rate * _rate_share(progress)
             total += self._take_step(batch)
             count += 1
         return total / count
@@ -190,7 +191,7 @@ class _Run:
         if value != value:
             raise IvmeError(
                 f"the loss is no number any more after {self.step} steps; train with a lower "
-                f"learning_rate than {self.settings.rate}"
+                f"learning_rate than {self.rate}"
             )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), MOST_GRADIENT_NORM)

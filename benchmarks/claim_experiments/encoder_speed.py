@@ -18,14 +18,14 @@ from ivme.models.corpus import corpus_documents
 from ivme.models.loading import LoadedModel, load_model
 from ivme.models.synthetic import synthetic_workload
 
-SENTENCE_TOKENS, TEXT_TOKENS, MOST_TOKENS = 32, 128, 512
+SENTENCE_TOKENS, TEXT_TOKENS, MOST_TOKENS = 64, 128, 512
 MIXED_TEXTS = 16
 CALLS = 20
 FIRST_REQUESTS = 2  # fresh processes
 
 
 def sentence_times(place: Place) -> Findings:
-    """Time DistilBERT and BERT on a sentence of 32 tokens, on the device of the place."""
+    """Time DistilBERT and BERT on a text of 64 tokens, on the device of the place."""
     facts = {}
     for name in ("distilbert", "bert-base"):
         with _session(place, name) as session:
@@ -66,7 +66,7 @@ def gradients(place: Place) -> Findings:
     """Compare a forward pass that records gradients with one under torch.no_grad()."""
     model = _loaded(place, "distilbert")
     network = model.model.requires_grad_(True)
-    inputs = model.tokenizer(_texts(model, TEXT_TOKENS, 4), return_tensors="pt")
+    inputs = model.tokenizer(_texts(model, TEXT_TOKENS, 1), return_tensors="pt")
 
     def without() -> None:
         with torch.no_grad():

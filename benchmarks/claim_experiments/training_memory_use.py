@@ -16,7 +16,7 @@ TRAIN = "claim_experiments.training_memory_use:train_step"
 
 def chunking(place: Place) -> Findings:
     """Compare training on a long text in one piece with training in chunks."""
-    case = {"preset": "mm-rec-2m", "batch_size": 1, "tokens": place.size(32_768, 256)}
+    case = {"preset": "mm-rec-2m", "batch_size": 1, "tokens": place.size(16_384, 256)}
     chunk = place.size(1024, 64)
     return Findings(facts=saved_memory(TRAIN, case, {**case, "chunk_size": chunk}, place))
 

@@ -25,6 +25,7 @@ from mm_rec.data.tokenizers import train_tokenizer
 from mm_rec.ops.memory.chunked import chunked_matrix_memory
 from mm_rec.ops.memory.reference import matrix_memory
 
+BATCH_SIZES = (2, 4, 8, 16, 32)
 ITEMS = 32  # in what a call trains on, whatever the batch size
 PHASE_STEPS = 40
 
@@ -80,18 +81,14 @@ def total_speed(place: Place) -> Findings:
 
 def batches(place: Place) -> Findings:
     """Compare batch sizes and workers at equal items, and find which size is best."""
-    items, length = place.size(ITEMS, 4), place.size(256, 32)
-    sizes = place.size((2, 4, 8, 16, 32), (2, 4))
-    workers = place.size(((2, 4), (8, 4), (16, 4)), ((2, 4),))
-    steps = {f"batch {size}": _step(size, length) for size in sizes}
-    steps |= {
-        f"batch {size}, {count} workers": _step(size, length, count) for size, count in workers
-    }
-    ways = {name: _repeated(step, items) for name, step in steps.items()}
+    length = place.size(256, 16)
+    steps = {f"batch {size}": _step(size, length) for size in BATCH_SIZES}
+    for size in (2, 8, 16):
+        steps[f"batch {size}, 4 workers"] = _step(size, length, workers=4)
+    ways = {name: _repeated(step) for name, step in steps.items()}
     comparisons = in_turns(ways, place)
     alone = [one for one in comparisons if "workers" not in one.variant]
-    facts = {} if place.is_tiny else {"8 or 16 over the best": _beside_best(alone)}
-    return Findings(comparisons=comparisons, facts=facts)
+    return Findings(comparisons=comparisons, facts={"8 or 16 over the best": _beside_best(alone)})
 
 
 def threads(place: Place) -> Findings:
@@ -163,9 +160,9 @@ def _step(batch_size: int, length: int, workers: int = 0) -> TrainingStep:
     return build_step(find_target("mm-rec-2m"), settings)
 
 
-def _repeated(step: TrainingStep, items: int) -> Callable[[], None]:
+def _repeated(step: TrainingStep) -> Callable[[], None]:
     assert step.items is not None
-    count = max(1, items // step.items)
+    count = ITEMS // step.items
 
     def run() -> None:
         for _ in range(count):

@@ -1,5 +1,6 @@
 import pytest
 
+from ivme.evidence.figure import Figure
 from ivme.evidence.measuring import ClaimsConfig, measure_claims
 from ivme.evidence.page import count_verdicts, write_page
 from ivme.evidence.wording import claimed_text, measured_text, verdict_text
@@ -43,6 +44,7 @@ def claimed(**settings):
     ("entry", "text"),
     [
         (claimed(kind="percent", low=25, high=30), "25% to 30%"),
+        (claimed(kind="count", low=1960832, high=1960832, margin=0.0), "1,960,832"),
         (claimed(kind="seconds", low=82, high=82, direction="about"), "about 82 s"),
         (claimed(kind="bytes", low=3.75e6, high=3.75e6, direction="about"), "about 3.75 MB"),
         (claimed(kind="seconds", low=0, high=1e-4, direction="at most"), "at most 100 µs"),
@@ -54,10 +56,11 @@ def test_claims_are_put_as_the_documents_put_them(entry, text):
 
 
 def test_figures_show_what_they_are_of():
-    measured = {"value": 50.0, "low": 49.0, "high": 51.0, "unit": "seconds", "before": 2.0,
-                "after": 1.0}  # fmt: skip
-    facts = {"claimed": claimed(kind="percent", low=1, high=2), "measured": measured}
+    figure = Figure(value=50.0, low=49.0, high=51.0, unit="seconds", before=2.0, after=1.0)
+    facts = {"claimed": claimed(kind="percent", low=1, high=2), "measured": vars(figure)}
     assert measured_text(facts) == "50% (49% to 51%); 2.00 s against 1.00 s"
+    noisy = {**facts, "measured": {**vars(figure), "note": "it was not quiet"}}
+    assert measured_text(noisy).endswith("against 1.00 s; it was not quiet")
 
 
 def test_verdicts_say_why_there_is_none():

@@ -61,6 +61,12 @@ def test_a_figure_whose_interval_contains_a_limit_is_close():
     assert verdict(TWICE, 1.1, 1.04, 1.2).is_close
 
 
+def test_what_is_counted_is_never_close():
+    claimed = Claimed(kind="count", low=100, high=100, direction="about", margin=0.0)
+    assert verdict(claimed, 100).word == HOLDS
+    assert not verdict(claimed, 100).is_close
+
+
 def test_noise_turns_no_verdict_that_is_not_close():
     draw = random.Random(0)
     for truth in (1.0, 1.3, 2.5):

@@ -71,7 +71,7 @@ def _table(
         else:
             figure = measured_text(measurement.facts)
             verdict = verdict_text(measurement.failure, measurement.facts)
-        cells = [text, claimed_text(vars(claim.claimed)), figure, f"{_bold(verdict)}"]
+        cells = [text, claimed_text(vars(claim.claimed)), figure, _bold(verdict)]
         yield f"| {' | '.join(cells)} | `{ledger.commands[claim.command].shown}` |"
 
 
@@ -79,7 +79,8 @@ def _bold(verdict: str) -> str:
     word = next((word for word in VERDICTS if verdict.startswith(word)), None)
     if word is None:
         return escape_markdown(verdict)
-    return f"**{word}**{escape_markdown(verdict.removeprefix(word))}"
+    rest = verdict.removeprefix(word).strip()
+    return f"**{word}**{' ' if rest.startswith('(') else ''}{escape_markdown(rest)}"
 
 
 def _versions(record: Record) -> Iterator[str]:

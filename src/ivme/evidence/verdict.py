@@ -40,7 +40,9 @@ def judge(claimed: Claimed, figure: Figure) -> Verdict:
         is_above = claimed.direction == "at most" or figure.value >= low
         word = HOLDS if is_above and figure.value <= high else FAILS
         limits = [high] if claimed.direction == "at most" else [low, high]
-    return Verdict(word=word, is_close=any(figure.low <= one <= figure.high for one in limits))
+    is_counted = figure.low == figure.high
+    is_close = not is_counted and any(figure.low <= one <= figure.high for one in limits)
+    return Verdict(word=word, is_close=is_close)
 
 
 def goal_of(claimed: Claimed) -> float:

@@ -55,7 +55,7 @@ def claimed_text(claimed: Facts) -> str:
     if claimed["direction"] == "at most":
         return f"at most {show(claimed['high'])}"
     if claimed["low"] == claimed["high"]:
-        return f"about {show(claimed['low'])}"
+        return f"{'about ' if claimed['margin'] else ''}{show(claimed['low'])}"
     return f"{show(claimed['low'])} to {show(claimed['high'])}"
 
 
@@ -72,7 +72,7 @@ def measured_text(facts: Facts) -> str:
     if measured["unit"] is not None:
         before, after = (FORMATS[measured["unit"]](measured[end]) for end in ("before", "after"))
         text += f"; {before} against {after}"
-    return text
+    return f"{text}; {measured['note']}" if measured["note"] else text
 
 
 def verdict_text(failure: str | None, facts: Facts) -> str:

@@ -52,6 +52,18 @@ def test_a_search_with_labels_ends_in_a_plan(weights, tmp_path, monkeypatch):
         assert predict.labels == LABELS
 
 
+def test_an_interrupted_search_interrupts_what_it_was_for(weights, tmp_path, monkeypatch):
+    def interrupt(search):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ceilings_cache, "QUICK_PLAN", TINY_PLAN)
+    monkeypatch.setattr("ivme.tune.search.Search.run", interrupt)
+    settings = PlanSettings(search_s=3.0, engines=("transformers:float32",))
+    with pytest.raises(KeyboardInterrupt):
+        make_plan("BERT", weights, tmp_path / "plan", judged(), settings=settings)
+    assert not (tmp_path / "plan").exists()
+
+
 def test_the_quick_way_judges_as_many_texts_as_there_is_time_for(weights, tmp_path):
     class Slow:
         seconds = 0.0

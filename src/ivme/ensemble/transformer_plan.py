@@ -137,6 +137,8 @@ def _search(
             kind="classifier",
         )
         result = run_tune(config, folder, command=("ivme", "ensemble", "train"))
+    if not result.record.is_complete:
+        raise KeyboardInterrupt  # the search keeps what it found; what it was for ends
     on_search(_of_member(result.record, name))
     if result.plan is None or result.chosen is None:
         raise IvmeError(f"member {name} cannot be tuned: {result.failure}")

@@ -87,21 +87,22 @@ def model_routes(service: Service) -> APIRouter:
 def _answer_errors(app: FastAPI, service: Service) -> None:
     """Give every error the one body."""
 
-    def refuse(problem: Problem) -> Response:
-        service.metrics.refusals.labels(problem.code).inc()
+    def refuse(request: Request, problem: Problem) -> Response:
+        if request.url.path in MODEL_ROUTES:
+            service.metrics.refusals.labels(problem.code).inc()
         return JSONResponse(problem.body, problem.status, headers=problem.headers)
 
     @app.exception_handler(Problem)
     async def on_problem(request: Request, error: Problem) -> Response:
-        return refuse(error)
+        return refuse(request, error)
 
     @app.exception_handler(IvmeError)
     async def on_ivme_error(request: Request, error: IvmeError) -> Response:
-        return refuse(as_problem(error))
+        return refuse(request, as_problem(error))
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
-        return refuse(invalid_request(error.errors()))
+        return refuse(request, invalid_request(error.errors()))
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> Response:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
+from ivme.engines.batching import Batching
 from ivme.ensemble.answers import Answer, LabelSet
 from ivme.ensemble.ensemble_folder import TABULAR, EnsembleFolder
 from ivme.ensemble.groups import MemberGroup
@@ -15,7 +16,7 @@ from ivme.ensemble.running import Outcome
 from ivme.errors import IvmeError
 from ivme.serve.configuration import ServeConfig
 from ivme.serve.remote_group import RemoteGroup
-from ivme.serve.served_model import USUAL_BATCH_TOKENS
+from ivme.serve.served_model import BATCH_SIZE, USUAL_BATCH_TOKENS
 from ivme.serve.supervision import MemberDownError, MemberProcess
 from ivme.serve.token_estimates import TokenEstimate
 
@@ -45,7 +46,11 @@ class EnsembleModel:
     def __init__(self, config: ServeConfig) -> None:
         self.folder = EnsembleFolder.read(config.folder, verify=False)
         self.slots = config.workers
-        self.batch_tokens = config.max_batch_tokens or USUAL_BATCH_TOKENS
+        self.batching = Batching(
+            batch_size=BATCH_SIZE,
+            max_batch_tokens=config.max_batch_tokens or USUAL_BATCH_TOKENS,
+            order="packed",
+        )
         self.estimate = TokenEstimate(MAX_TOKENS)
         self.tokens_read = 0
         self._config = config

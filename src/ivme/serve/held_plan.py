@@ -11,10 +11,10 @@ from ivme.engines.streaming import TextPieces, tokens_heard
 from ivme.errors import IvmeError
 from ivme.serve.channel import Channel, ChannelClosed, Message
 from ivme.serve.member_process import tell_error
+from ivme.serve.served_model import BATCH_SIZE
 from ivme.serve.supervision import told_error
 from ivme.tune.predictor import Predictor
 
-BATCH_SIZE = 64  # texts of like length together, at most
 WARM_TEXT = "the"
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ivme.engines.batching import Batching
 from ivme.engines.protocol import Prediction
 from ivme.errors import IvmeError
 from ivme.serve.channel import Message
 from ivme.serve.configuration import ServeConfig
-from ivme.serve.served_model import USUAL_BATCH_TOKENS
+from ivme.serve.served_model import BATCH_SIZE, USUAL_BATCH_TOKENS
 from ivme.serve.supervision import (
     MemberDownError,
     MemberProcess,
@@ -33,7 +34,13 @@ class PlanModel:
         self.slots = config.workers
         batching = self.plan.variant.batching
         limit = config.max_batch_tokens or batching.max_batch_tokens or USUAL_BATCH_TOKENS
-        self.batch_tokens = limit * batching.streams
+        self.batching = Batching(
+            batch_size=BATCH_SIZE,
+            max_batch_tokens=limit,
+            order="packed",
+            cost=batching.cost,
+            streams=batching.streams,
+        )
         self.estimate = TokenEstimate(self.plan.max_length)
         self.tokens_read = 0
         self._wait_s = config.timeout_s

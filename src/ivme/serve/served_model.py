@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from ivme.engines.batching import Batching
 from ivme.serve.configuration import ServeConfig
 from ivme.serve.token_estimates import TokenEstimate
 
+BATCH_SIZE = 64  # texts
 USUAL_BATCH_TOKENS = 2048  # padding counted; on processors larger batches gain next to nothing
 
 
@@ -13,8 +15,8 @@ class ServedModel(Protocol):
     """A model in processes of its own. `run` blocks, and is called from `slots` threads."""
 
     kind: str  # "ensemble", or of a plan
-    slots: int  # batches that run at a time
-    batch_tokens: int  # of a batch, padding counted
+    slots: int  # calls of `run` at a time
+    batching: Batching  # which texts share a batch
     estimate: TokenEstimate  # of the tokens of texts
     tokens_read: int  # of all texts until now
 

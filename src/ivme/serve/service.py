@@ -41,7 +41,7 @@ class Service:
         self.batcher = Batcher(
             self._run,
             slots=model.slots,
-            max_tokens=model.batch_tokens,
+            batching=model.batching,
             max_queue=config.max_queue,
             max_wait_s=WAIT_SHARE * config.timeout_s,
             tell=self.metrics.count_batch,

@@ -23,13 +23,13 @@ def chunking(place: Place) -> Findings:
 
 def checkpointing(place: Place) -> Findings:
     """Compare a step with one that computes activations again."""
-    case = {"preset": "mm-rec-10m", "batch_size": 4, "tokens": place.size(1024, 32)}
+    case = {"preset": "mm-rec-10m", "batch_size": 4, "tokens": place.size(512, 32)}
     return Findings(facts=saved_memory(TRAIN, case, {**case, "is_checkpointed": True}, place))
 
 
 def mixed_precision(place: Place) -> Findings:
     """Compare a step in fp32 with one under autocast to bfloat16."""
-    case = {"preset": "mm-rec-10m", "batch_size": 4, "tokens": place.size(1024, 32)}
+    case = {"preset": "mm-rec-10m", "batch_size": 4, "tokens": place.size(512, 32)}
     return Findings(facts=saved_memory(TRAIN, case, {**case, "is_bfloat16": True}, place))
 
 

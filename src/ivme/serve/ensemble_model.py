@@ -20,6 +20,7 @@ from ivme.serve.served_model import BATCH_SIZE, USUAL_BATCH_TOKENS
 from ivme.serve.supervision import MemberDownError, MemberProcess
 from ivme.serve.token_estimates import TokenEstimate
 
+CALLS = 2  # of a predictor at a time: the faster transformer goes on while the slower ends a batch
 MAX_TOKENS = 512  # that the transformers read of a text
 
 
@@ -45,7 +46,7 @@ class EnsembleModel:
 
     def __init__(self, config: ServeConfig) -> None:
         self.folder = EnsembleFolder.read(config.folder, verify=False)
-        self.slots = config.workers
+        self.slots = CALLS * config.workers
         self.batching = Batching(
             batch_size=BATCH_SIZE,
             max_batch_tokens=config.max_batch_tokens or USUAL_BATCH_TOKENS,
@@ -59,7 +60,7 @@ class EnsembleModel:
         self._has_started = False
         self._predictors = [self._predictor(number) for number in range(config.workers)]
         self._free: SimpleQueue[Predictor] = SimpleQueue()
-        for predictor in self._predictors:
+        for predictor in CALLS * self._predictors:
             self._free.put(predictor)
 
     def start(self) -> None:
@@ -205,7 +206,7 @@ class EnsembleModel:
 
     @contextmanager
     def _taking(self) -> Iterator[Predictor]:
-        """Give a predictor that nobody else uses."""
+        """Give a predictor that has room for a call."""
         predictor = self._free.get()
         try:
             yield predictor

@@ -86,7 +86,7 @@ def batches(place: Place) -> Findings:
     for size in (2, 8, 16):
         steps[f"batch {size}, 4 workers"] = _step(size, length, workers=4)
     ways = {name: _repeated(step) for name, step in steps.items()}
-    comparisons = in_turns(ways, place)
+    comparisons = in_turns(ways, place, warmup_calls=1)
     alone = [one for one in comparisons if "workers" not in one.variant]
     return Findings(comparisons=comparisons, facts={"8 or 16 over the best": _beside_best(alone)})
 

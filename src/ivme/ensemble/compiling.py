@@ -31,8 +31,9 @@ from ivme.ensemble.member import Member
 from ivme.ensemble.mojo import Mojo, read_mojo
 from ivme.ensemble.tabular import TabularMembers
 from ivme.ensemble.thresholds import best_f1_threshold
-from ivme.ensemble.train import check_target, swap_in
+from ivme.ensemble.train import check_target
 from ivme.errors import UsageError
+from ivme.tune.plan import swap_in
 
 if TYPE_CHECKING:
     from ivme.ensemble.transformer_plan import PlanSettings

@@ -33,6 +33,7 @@ from ivme.ensemble.transformer_plan import PlanSettings, make_plan
 from ivme.ensemble.transformer_settings import FAMILIES, TransformerSettings
 from ivme.ensemble.transformer_training import train_transformer
 from ivme.errors import UsageError
+from ivme.tune.plan import swap_in
 
 if TYPE_CHECKING:
     from ivme.measure.records import Record
@@ -280,16 +281,3 @@ def _parts(
 def _counts(data: LabeledTexts) -> dict[str, Any]:
     texts = {label: data.labels.count(label) for label in data.label_set}
     return {"source": Path(data.source).name, "texts": texts}
-
-
-def swap_in(draft: Path, target: Path) -> None:
-    """Rename the finished draft to its place; an older ensemble there makes way first."""
-    if not target.exists():
-        draft.rename(target)
-        return
-    old = Path(tempfile.mkdtemp(dir=target.absolute().parent, prefix=f".{target.name}.old."))
-    try:
-        target.rename(old / target.name)
-        draft.rename(target)
-    finally:
-        shutil.rmtree(old, ignore_errors=True)

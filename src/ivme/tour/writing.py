@@ -13,10 +13,10 @@ from ivme.ensemble.demo_texts import (
     texts_to_learn,
     write_texts,
 )
-from ivme.ensemble.train import swap_in
 from ivme.errors import UsageError
 from ivme.measure.records import Measurement, Record, new_record
 from ivme.tour.settings import TourSettings
+from ivme.tune.plan import swap_in
 
 WRITER = "mm-rec"  # the folder of the model, and what reports call it
 NAME = "MM-Rec"

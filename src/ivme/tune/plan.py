@@ -95,7 +95,7 @@ def write_plan(
         plan = replace(plan, tokenizer=choose_tokenizer(draft / TOKENIZER_FOLDER, model.tokenizer))
         (draft / PLAN_FILE).write_text(plan_to_json(plan), encoding="utf-8")
         write_manifest(draft, {"format": FORMAT, "format_version": FORMAT_VERSION})
-        _swap_in(draft, target)
+        swap_in(draft, target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return plan
@@ -207,8 +207,11 @@ def _put_artefact(
             shutil.copyfile(path, copy)
 
 
-def _swap_in(draft: Path, target: Path) -> None:
-    """Rename the finished draft to its place; an older plan there makes way first."""
+def swap_in(draft: Path, target: Path) -> None:
+    """Write the finished draft through to disk, then rename it to its place.
+
+    An older folder there makes way first.
+    """
     for path in draft.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:

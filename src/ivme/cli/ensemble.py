@@ -1,5 +1,7 @@
 """`ivme ensemble`: train, compile, evaluate and use classifiers that vote on a text."""
 
+from collections.abc import Callable
+
 import typer
 
 from ivme.cli.ensemble_compile import compile_members
@@ -9,12 +11,13 @@ from ivme.cli.ensemble_train import train
 from ivme.cli.help_examples import examples_of
 
 ensemble = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-for name, command in {
+COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "compile": compile_members,
     "evaluate": evaluate,
     "predict": predict,
-}.items():
+}
+for name, command in COMMANDS.items():
     ensemble.command(name=name, epilog=examples_of(f"ensemble {name}"))(command)
 
 

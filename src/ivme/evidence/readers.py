@@ -113,7 +113,7 @@ def _comparison(
     for one in comparisons:
         if (one["baseline"], one["variant"]) == (baseline, variant):
             return one
-    beside = {}
+    beside: dict[str, Sequence[Mapping[str, Any]]] = {}
     for one in comparisons:
         beside |= dict.fromkeys((one["baseline"], one["variant"]), one["blocks"])
     blocks = [

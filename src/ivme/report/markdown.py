@@ -6,6 +6,7 @@ from typing import Any
 
 from ivme.report.charts.alternatives import alternative
 from ivme.report.charts.drawing import draw_standalone
+from ivme.report.charts.specifications import Chart, StackChart
 from ivme.report.document import (
     Block,
     Command,
@@ -69,7 +70,7 @@ class _Renderer:
         if block.caption:
             yield from (escape_markdown(block.caption), "")
         for chart in block.charts:
-            words = re.findall(r"[a-z0-9]+", (chart.title or chart.x_label).lower())
+            words = re.findall(r"[a-z0-9]+", _name_of(chart).lower())
             name = f"{len(self.charts) + 1:02}-{'-'.join(words)[:60]}.svg"
             self.charts[name] = draw_standalone(chart)
             if chart.title:
@@ -79,6 +80,12 @@ class _Renderer:
                 f"![{escape_markdown(alternative(chart))}](<{self._folder}/{name}>)",
                 "",
             )
+
+
+def _name_of(chart: Chart) -> str:
+    if isinstance(chart, StackChart):
+        return chart.title
+    return chart.title or chart.x_label
 
 
 def _paragraph(paragraph: Paragraph) -> list[str]:

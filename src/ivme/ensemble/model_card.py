@@ -69,7 +69,7 @@ NO_PROOF = (
 _TABULAR_KINDS = {
     "DRF": "random forest on n-grams and style",
     "GBM": "gradient boosting on n-grams and style",
-    "GLM": "logistic regression on n-grams and style",
+    "GLM": "logistic regression on n-grams; trained by H2O, on style too",
 }
 
 

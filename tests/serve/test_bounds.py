@@ -8,7 +8,7 @@ from ivme.serve.bounds import DisconnectedError, checked_texts, read_body
 from ivme.serve.configuration import ServeConfig
 from ivme.serve.problems import Problem
 from ivme.serve.result_cache import ResultCache
-from ivme.serve.token_estimates import TokenEstimate
+from ivme.serve.token_estimates import LearnedEstimate, TokenCount
 
 CONFIG = ServeConfig(folder=Path("model"), max_queue=3, max_characters=10)
 
@@ -121,7 +121,7 @@ def test_a_cache_of_no_size_remembers_nothing():
 
 
 def test_token_estimates_follow_what_the_model_counted():
-    estimate = TokenEstimate(512)
+    estimate = LearnedEstimate(512)
     text = "ab" * 100
     assert estimate.tokens(text) == 52
     for _ in range(100):
@@ -131,6 +131,17 @@ def test_token_estimates_follow_what_the_model_counted():
 
 
 def test_texts_that_were_cut_teach_nothing():
-    estimate = TokenEstimate(10)
+    estimate = LearnedEstimate(10)
     estimate.learn(["x" * 1000], 10)
     assert estimate.tokens("x" * 16) == 6
+
+
+def test_tokens_are_counted_as_the_model_counts_them(classifier_folder):
+    from ivme.models.interface import TOKENIZER_FOLDER
+    from ivme.tune.plan import load_plan
+
+    texts = ["a film", "", "Çay içtik 🎉 " * 20, "word " * 5000, "x" * 100_000]
+    with load_plan(classifier_folder) as predict:
+        expected = predict.count_tokens(texts)
+    count = TokenCount(classifier_folder / TOKENIZER_FOLDER, max(expected))
+    assert [count.tokens(text) for text in texts] == expected

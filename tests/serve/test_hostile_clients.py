@@ -141,7 +141,7 @@ def test_an_overloaded_server_refuses_at_once_and_names_the_time(classifier_fold
     ):
         with stopped_model(server):
             held = []
-            for number in range(3):  # one runs, two wait
+            for number in range(4):  # one runs, one is next, two wait
                 connection = connect(server)
                 connection.sendall(HEAD % len(BODY) + BODY)
                 held.append(connection)

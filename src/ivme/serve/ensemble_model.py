@@ -18,7 +18,7 @@ from ivme.serve.configuration import ServeConfig
 from ivme.serve.remote_group import RemoteGroup
 from ivme.serve.served_model import BATCH_SIZE, USUAL_BATCH_TOKENS
 from ivme.serve.supervision import MemberDownError, MemberProcess
-from ivme.serve.token_estimates import TokenEstimate
+from ivme.serve.token_estimates import LearnedEstimate, TokenEstimate
 
 CALLS = 2  # of a predictor at a time: the faster transformer goes on while the slower ends a batch
 MAX_TOKENS = 512  # that the transformers read of a text
@@ -52,7 +52,7 @@ class EnsembleModel:
             max_batch_tokens=config.max_batch_tokens or USUAL_BATCH_TOKENS,
             order="packed",
         )
-        self.estimate = TokenEstimate(MAX_TOKENS)
+        self.estimate: TokenEstimate = LearnedEstimate(MAX_TOKENS)
         self.tokens_read = 0
         self._config = config
         self._groups: dict[tuple[int, str], RemoteGroup] = {}

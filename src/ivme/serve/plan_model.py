@@ -1,11 +1,13 @@
 """A plan as the server sees it: its processes, what it answers, and how long texts are to it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ivme.engines.batching import Batching
 from ivme.engines.protocol import Prediction
 from ivme.errors import IvmeError
+from ivme.models.interface import TOKENIZER_FOLDER
 from ivme.serve.channel import Message
 from ivme.serve.configuration import ServeConfig
 from ivme.serve.served_model import BATCH_SIZE, USUAL_BATCH_TOKENS
@@ -16,8 +18,8 @@ from ivme.serve.supervision import (
     raise_told_error,
     told_error,
 )
-from ivme.serve.token_estimates import TokenEstimate
-from ivme.tune.plan import read_plan
+from ivme.serve.token_estimates import LearnedEstimate, TokenCount, TokenEstimate
+from ivme.tune.plan import Plan, read_plan
 
 NAME = "model"  # of a plan's only member
 
@@ -31,7 +33,7 @@ class PlanModel:
     def __init__(self, config: ServeConfig) -> None:
         self.plan = read_plan(config.folder)
         self.kind = self.plan.kind
-        self.slots = config.workers
+        self.slots = config.workers + 1  # one batch more waits at the door: no process idles
         batching = self.plan.variant.batching
         limit = config.max_batch_tokens or batching.max_batch_tokens or USUAL_BATCH_TOKENS
         self.batching = Batching(
@@ -41,7 +43,7 @@ class PlanModel:
             cost=batching.cost,
             streams=batching.streams,
         )
-        self.estimate = TokenEstimate(self.plan.max_length)
+        self.estimate: TokenEstimate = _estimate_of(self.plan, config.folder)
         self.tokens_read = 0
         self._wait_s = config.timeout_s
         opening = {
@@ -178,3 +180,9 @@ def unpack_answers(message: Message, count: int) -> list[Prediction | IvmeError]
         )
         at_good += 1
     return answers
+
+
+def _estimate_of(plan: Plan, folder: Path) -> TokenEstimate:
+    if plan.tokenizer == "file" and plan.max_length is not None:
+        return TokenCount(folder / TOKENIZER_FOLDER, plan.max_length)
+    return LearnedEstimate(plan.max_length)

@@ -99,6 +99,19 @@ def test_thresholds_hold_the_false_positives_on_other_texts(fitted):
         assert (false >= reached["0.01"]).mean() < 0.03
 
 
+def test_the_threshold_of_a_member_whose_scores_end_in_a_plateau_is_within_its_reach():
+    draw = np.random.RandomState(0)
+    truth = draw.randint(2, size=500)
+    second = np.minimum(0.5 + 0.4 * (truth - 0.5) + 0.2 * draw.randn(500), 0.8)
+    second[truth == 0] = np.minimum(second[truth == 0], 0.79)
+    tables = {"BERT": np.stack([1 - second, second], axis=1).clip(0.01, 0.99)}
+    fitted = fit_stacking(tables, truth, LABELS)
+    shares = fitted.combine(tables)[:, 1]
+    threshold = fitted.pools["BERT"].thresholds["machine"]["0.01"]
+    assert (shares[truth == 1] >= threshold).mean() > 0.2
+    assert (shares[truth == 0] >= threshold).mean() <= 0.01
+
+
 def test_certain_members_are_held_within_limits(fitted):
     certain = {"BERT": np.array([0.0, 1.0]), "DRF": np.array([1.0, 0.0])}
     combined = fitted.combine(certain)

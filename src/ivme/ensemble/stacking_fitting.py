@@ -106,7 +106,10 @@ def _fit_pool(
         held_out[left_out] = np.tensordot(weights, evidence[:, left_out], axes=1) + biases
     temperature = _fit_temperature(held_out, label_numbers)
     weights, biases = _fit(evidence, label_numbers, penalty)
-    calibrated = softmax(held_out / temperature)
+    # One member alone keeps its order whatever is fitted. Scores by five fits have five scales, and
+    # where a member's scores end in a plateau their threshold lies above all that it can give.
+    own = np.tensordot(weights, evidence, axes=1) + biases
+    calibrated = softmax((own if len(weights) == 1 else held_out) / temperature)
     thresholds = {
         label: {
             rate: threshold_at(calibrated[label_numbers != number, number], float(rate))

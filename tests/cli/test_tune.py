@@ -44,7 +44,13 @@ def test_without_any_variant_within_the_budget_it_says_how_close_the_best_came(
     outcome = ivme(
         "tune",
         "preset:bert-tiny",
-        *("--engine", "transformers:bfloat16", *QUICK),
+        *(
+            "--engine",
+            "transformers:bfloat16",
+            *QUICK,
+            "--budget",
+            60,
+        ),  # it ends when all is judged
         *("--output", tmp_path / "tune.json"),
     )
     assert outcome.status == 1

@@ -13,7 +13,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 LOCALES = {"en": "en-US", "tr": "tr-TR"}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     pytest.importorskip("playwright", reason="playwright is not installed: pip install .[dev]")
     from playwright.sync_api import sync_playwright

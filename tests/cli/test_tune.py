@@ -50,7 +50,7 @@ def test_without_any_variant_within_the_budget_it_says_how_close_the_best_came(
             *QUICK,
             "--budget",
             60,
-        ),  # it ends when all is judged
+        ),  # ends sooner
         *("--output", tmp_path / "tune.json"),
     )
     assert outcome.status == 1

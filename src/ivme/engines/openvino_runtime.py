@@ -17,6 +17,10 @@ from ivme.measure.memory_guard import is_out_of_memory
 if TYPE_CHECKING:
     import numpy as np
 
+# Operations prepared for a shape that are kept for its next batch; OpenVINO would keep 5,000. With
+# batches of any shape that is a megabyte for every few of them, without end; kept or made anew,
+# BERT-base in int8 takes as long (15 ms a text of mixed length).
+SHAPES_KEPT = 100
 HINTS = {"float32": "f32", "bfloat16": "bf16"}  # the others: the fastest around the products
 DYNAMIC_GROUP = 128  # activations that share a scale; 32 and 768 were slower, see experiments.md
 PRODUCTS = ("FullyConnected", "FullyConnectedQuantizedLegacy", "FullyConnectedCompressed", "MatMul")
@@ -132,6 +136,7 @@ def compile_config(precision: str, threads: int) -> dict[str, Any]:
         "INFERENCE_PRECISION_HINT": hint,
         "KV_CACHE_PRECISION": hint,
         "ENABLE_CPU_PINNING": False,  # processes side by side would be pinned to the same cores
+        "CPU_RUNTIME_CACHE_CAPACITY": SHAPES_KEPT,
     }
     if precision in ("int8", "int4"):
         config["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = str(DYNAMIC_GROUP)

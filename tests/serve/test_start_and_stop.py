@@ -130,6 +130,7 @@ def test_what_is_not_finished_in_time_is_cut_off(classifier_folder: Path):
 def test_the_models_end_with_a_server_that_was_killed(classifier_folder: Path):
     server = Server(classifier_folder).wait_until_ready()
     models = server.children()
+    assert models
     server.process.kill()
     server.stop()
-    wait_for(lambda: not any(Path(f"/proc/{model}").exists() for model in models))
+    assert wait_for(lambda: not any(Path(f"/proc/{model}").exists() for model in models))

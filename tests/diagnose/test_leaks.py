@@ -20,10 +20,20 @@ def test_losses_that_are_kept_with_their_graph_are_named():
 def test_other_memory_is_named_by_the_line_that_allocates_it():
     kept = []
     leak = find_leak(lambda: kept.append(bytearray(1_000_000)), 6)
-    assert leak["bytes_per_step"] > 500_000
+    assert 1_000_000 <= leak["bytes_per_step"] < 1_100_000
     assert "test_leaks.py, line" in leak["kept"]
 
 
 def test_a_sound_step_does_not_leak():
     weight = torch.rand(64, 64, requires_grad=True)
     assert find_leak(lambda: (weight * 2).sum().backward(), 6) is None
+
+
+def test_a_cache_that_fills_at_first_is_no_leak():
+    kept = []
+
+    def step():
+        if len(kept) < 3:
+            kept.append(bytearray(1_000_000))
+
+    assert find_leak(step, 6) is None

@@ -7,7 +7,6 @@ from ivme.errors import UsageError
 from ivme.serve.bounds import DisconnectedError, checked_texts, read_body
 from ivme.serve.configuration import ServeConfig
 from ivme.serve.problems import Problem
-from ivme.serve.result_cache import ResultCache
 from ivme.serve.token_estimates import LearnedEstimate, TokenCount
 
 CONFIG = ServeConfig(folder=Path("model"), max_queue=3, max_characters=10)
@@ -102,22 +101,6 @@ def test_addresses_that_others_reach_are_known(host):
 
 def test_a_key_is_not_shown_with_the_settings():
     assert "secret-key" not in repr(ServeConfig(folder=Path("model"), api_key="secret-key"))
-
-
-def test_the_cache_forgets_what_was_asked_for_longest_ago():
-    cache = ResultCache(2)
-    cache.put("a", 1)
-    cache.put("b", 2)
-    assert cache.get("a") == 1
-    cache.put("c", 3)
-    assert [cache.get(text) for text in "abc"] == [1, None, 3]
-    assert len(cache) == 2
-
-
-def test_a_cache_of_no_size_remembers_nothing():
-    cache = ResultCache(0)
-    cache.put("a", 1)
-    assert cache.get("a") is None
 
 
 def test_token_estimates_follow_what_the_model_counted():

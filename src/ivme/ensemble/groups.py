@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ivme.ensemble.tabular import Probabilities, TabularMembers, checked_text
-from ivme.ensemble.text_normalization import normalized
+from ivme.ensemble.text_normalization import normalized, without_lone_surrogates
 from ivme.errors import IvmeError, UsageError
 
 if TYPE_CHECKING:
@@ -198,9 +198,4 @@ def readable_text(text: str, max_characters: int) -> str:
     Raises:
         UsageError: not a text.
     """
-    beginning = normalized(checked_text(text)[:max_characters])
-    try:
-        beginning.encode("utf-8")
-    except UnicodeEncodeError:
-        return beginning.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return beginning
+    return without_lone_surrogates(normalized(checked_text(text)[:max_characters]))

@@ -16,6 +16,7 @@ from ivme.ensemble.judging import Judge, choice_of, nobody_answered
 from ivme.ensemble.result_cache import CacheStats, ResultCache
 from ivme.ensemble.running import Outcome, PlacedGroup, Placement, Scores, place, run_groups
 from ivme.ensemble.tabular import checked_text
+from ivme.ensemble.text_normalization import without_lone_surrogates
 from ivme.ensemble.voting import check_voting
 from ivme.errors import UsageError
 
@@ -330,12 +331,8 @@ class Predictor:
 
 def _encode(text: object) -> tuple[str, bytes]:
     """Return the text, lone surrogates replaced by U+FFFD, and its bytes in UTF-8."""
-    text = checked_text(text)
-    try:
-        return text, text.encode()
-    except UnicodeEncodeError:
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        return text, text.encode()
+    readable = without_lone_surrogates(checked_text(text))
+    return readable, readable.encode()
 
 
 def _threads(asked: int | None) -> int:

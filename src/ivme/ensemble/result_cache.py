@@ -32,10 +32,11 @@ class CacheStats:
 class ResultCache(Generic[Result]):
     """The last results that were used, at most `capacity` of them; safe to share by threads.
 
-    content_hash: of what gives the results; others give other keys. capacity: 0 keeps none.
+    content_hash: of what gives the results; others give other keys, and where only one does it may
+    be left out. capacity: 0 keeps none.
     """
 
-    def __init__(self, capacity: int, content_hash: str) -> None:
+    def __init__(self, capacity: int, content_hash: str = "") -> None:
         if capacity < 0:
             raise UsageError(f"cache_size={capacity}; expected 0 (no cache) or more")
         self.capacity = capacity

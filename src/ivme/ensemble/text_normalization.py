@@ -48,3 +48,12 @@ def _plain_word(found: re.Match[str]) -> str:
     word = found[0]
     plain = "".join(_LOOKALIKES.get(letter, letter) for letter in word)
     return plain if plain.isascii() else word
+
+
+def without_lone_surrogates(text: str) -> str:
+    """Return the text with U+FFFD for halves of surrogate pairs, which UTF-8 cannot say."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

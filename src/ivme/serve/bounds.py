@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from starlette.types import Receive
 
+from ivme.ensemble.text_normalization import without_lone_surrogates
 from ivme.serve.configuration import ServeConfig
 from ivme.serve.problems import (
     Problem,
@@ -33,15 +34,6 @@ def checked_texts(texts: Sequence[str], config: ServeConfig) -> list[str]:
         if len(text) > config.max_characters:
             raise text_too_long(len(text), config.max_characters)
     return [without_lone_surrogates(text) for text in texts]
-
-
-def without_lone_surrogates(text: str) -> str:
-    """Return the text with U+FFFD for what UTF-8 cannot say, as browsers send it."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 async def read_body(

@@ -65,9 +65,7 @@ async def _events(
 ) -> AsyncGenerator[Event]:
     start_s = time.perf_counter()
     yield "start", {"members": list(model.folder.member_names), "words": count_words(text)}
-    kept = service.cache.get(text)
-    counter = service.metrics.cache_misses if kept is None else service.metrics.cache_hits
-    counter.inc()
+    kept = service.recall(text)
     if kept is None or with_sentences:
         run = _running(model, text, kept, with_sentences=with_sentences)
         async with aclosing(service.stream(run)) as parts:

@@ -8,13 +8,13 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ivme.ensemble.result_cache import ResultCache
 from ivme.errors import IvmeError
 from ivme.serve.batcher import Batcher
 from ivme.serve.bounds import checked_texts
 from ivme.serve.configuration import ServeConfig
 from ivme.serve.metrics import Metrics
 from ivme.serve.problems import Problem, starting
-from ivme.serve.result_cache import ResultCache
 from ivme.serve.served_model import ServedModel
 
 WAIT_SHARE = 0.5  # of a request's time, that it may be expected to spend in the queue
@@ -37,7 +37,7 @@ class Service:
         self.config = config
         self.model = model
         self.metrics = Metrics()
-        self.cache = ResultCache(config.cache_size)
+        self.cache: ResultCache[Any] = ResultCache(config.cache_size)
         self.batcher = Batcher(
             self._run,
             slots=model.slots,
@@ -103,10 +103,8 @@ class Service:
         """
         readable = checked_texts(texts, self.config)
         await self.be_ready()
-        answers = [self.cache.get(text) for text in readable]
+        answers = [self.recall(text) for text in readable]
         missing = [text for text, answer in zip(readable, answers, strict=True) if answer is None]
-        self.metrics.cache_hits.inc(len(readable) - len(missing))
-        self.metrics.cache_misses.inc(len(missing))
         if missing:
             tokens = [self.model.estimate.tokens(text) for text in missing]
             found = iter(await self.batcher.answer(missing, tokens))
@@ -116,10 +114,17 @@ class Service:
                 logger.info("text %r: %s", text, answer)
         return answers
 
+    def recall(self, text: str) -> Any | None:
+        """Return the answer that was kept for a text, None if there is none; it is counted."""
+        answer = self.cache.get(self._key(text))
+        counter = self.metrics.cache_misses if answer is None else self.metrics.cache_hits
+        counter.inc()
+        return answer
+
     def remember(self, text: str, answer: Any) -> None:
         """Keep an answer for later, unless it is an error or lacks a member."""
         if not isinstance(answer, Exception) and getattr(answer, "is_complete", True):
-            self.cache.put(text, answer)
+            self.cache.put(self._key(text), answer)
 
     async def call(self, function: Callable[[], Any]) -> Any:
         """Return what a blocking function returns, run in a thread of the model's own."""
@@ -161,6 +166,9 @@ class Service:
                 left.set()
                 await _outlast(work_done)
 
+    def _key(self, text: str) -> bytes:
+        return self.cache.key(text.encode())
+
     def _load_soon(self) -> None:
         if self._loading is None:
             self._loading = asyncio.get_running_loop().create_task(self._load())
@@ -187,7 +195,7 @@ class Service:
         watch = self.metrics.watch
         watch("ivme_queue_texts", "Texts that wait.", lambda: self.batcher.waiting)
         watch("ivme_running_texts", "Texts that run.", lambda: self.batcher.running)
-        watch("ivme_cache_entries", "Answers remembered.", lambda: len(self.cache))
+        watch("ivme_cache_entries", "Answers remembered.", lambda: self.cache.stats.size)
         watch("ivme_ready", "1 while texts can be answered.", lambda: self.is_ready)
         self.metrics.watch_model(self.model)
 

@@ -1,5 +1,6 @@
 import gc
 import random
+from dataclasses import replace
 
 import pytest
 from planted import PlantedEngine, StillClock, Traits, planted_engines, planted_search, true_pass_s
@@ -107,6 +108,26 @@ def test_a_fast_variant_that_answers_otherwise_is_turned_down(trained_model, man
     assert "no number of texts would bring that to 0.50%" in lossy.reason
     assert lossy.quality is not None
     assert lossy.quality["texts"] < 450  # it did not go on to the end
+
+
+def test_those_that_raced_with_the_chosen_one_move_with_its_last_figure(
+    trained_model, many_texts, clock
+):
+    quick = {"int8": Traits(text_s=0.02), "bfloat16": Traits(text_s=0.022)}
+    engines = planted_engines(clock, {"transformers": BASELINE, "other": quick})
+    search = planted_search(config(), trained_model, engines, clock, many_texts)
+    compare = search.steps.compare
+
+    def compare_on_a_busier_machine(*arguments):
+        found = compare(*arguments)
+        return replace(found, ratio=1.5 * found.ratio)
+
+    search.steps.compare = compare_on_a_busier_machine
+    search.run()
+    ratios = {one.variant.name: one.ratio for one in search.entries}
+    assert ratios["other:int8"] == pytest.approx(1.5 * 0.2, rel=0.02)
+    assert ratios["other:bfloat16"] == pytest.approx(1.5 * 0.22, rel=0.02)
+    assert search.baseline.ratio == 1
 
 
 def test_nothing_is_chosen_if_all_that_is_faster_loses_too_much(trained_model, many_texts, clock):

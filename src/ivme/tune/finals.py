@@ -76,12 +76,21 @@ def _meet(contest: Contest, first: Entry, second: Entry) -> Entry:
 def _meet_baseline(contest: Contest, winner: Entry) -> None:
     contest.listener.tell(f"{winner.label} and the baseline")
     comparison = _compare(contest, winner, contest.baseline, contest.sample, 0.7)
-    winner.ratio, winner.interval = comparison.ratio, None
+    _move_with(winner, comparison.ratio / ratio_of(winner), contest.entries)
+    winner.interval = None
     if len(comparison.blocks) >= blocks_needed():
         winner.interval = comparison.interval
     contest.comparisons.insert(0, comparison)
     contest.listener.found(comparison)
     contest.update(winner, "chosen")
+
+
+def _move_with(winner: Entry, factor: float, entries: Sequence[Entry]) -> None:
+    """Correct the ratio of the winner, and of those that raced with it, which build on it."""
+    for one in entries:
+        raced = one is winner or one.status in ("accepted", "runner-up")
+        if raced and not one.is_baseline:
+            one.ratio = factor * ratio_of(one)
 
 
 def _compare(

@@ -3,7 +3,9 @@ import pytest
 from ivme.evidence.figure import Figure
 from ivme.evidence.measuring import ClaimsConfig, measure_claims
 from ivme.evidence.page import count_verdicts, write_page
-from ivme.evidence.wording import claimed_text, measured_text, verdict_text
+from ivme.report.building import build_document
+from ivme.report.claim_wording import claimed_text, measured_text, verdict_text
+from ivme.report.document import Paragraph, Table
 
 
 @pytest.fixture
@@ -68,3 +70,15 @@ def test_verdicts_say_why_there_is_none():
     facts = {"verdict": "cannot be tested here", "reason": "no CUDA device"}
     assert verdict_text(None, facts) == "cannot be tested here: no CUDA device"
     assert verdict_text(None, {"verdict": "holds", "is_close": True}) == "holds (close)"
+
+
+def test_a_report_shows_claim_figure_and_verdict_side_by_side(record):
+    [part] = build_document([record]).parts
+    assert part.title == "Which claims hold on this machine"
+    assert "2 claims. holds: 1, partly: 1." in [
+        block.text for block in part.blocks if isinstance(block, Paragraph)
+    ]
+    [section] = [one for one in part.sections if one.title == "Claims and verdicts"]
+    [table] = [block for block in section.blocks if isinstance(block, Table)]
+    assert table.caption == "guide.txt"
+    assert ("It is twice as fast.", "2× to 3×", "2.5× (2.4× to 2.6×)", "holds") in table.rows  # noqa: RUF001

@@ -105,7 +105,7 @@ def _tell(text: str) -> None:
 
 def _print_list(ledger: "Ledger", chosen: "list[Claim]") -> None:
     from ivme.cli.printing import results
-    from ivme.evidence.wording import claimed_text
+    from ivme.report.claim_wording import claimed_text
 
     console = results()
     for claim in chosen:
@@ -119,7 +119,7 @@ def _print_list(ledger: "Ledger", chosen: "list[Claim]") -> None:
 def _print_record(record: "Record") -> None:
     from ivme.cli.printing import results
     from ivme.evidence.page import count_verdicts
-    from ivme.evidence.wording import claimed_text, measured_text, verdict_text
+    from ivme.report.claim_wording import claimed_text, measured_text, verdict_text
 
     console = results()
     for one in record.measurements:

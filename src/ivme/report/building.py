@@ -9,6 +9,12 @@ from collections.abc import Callable, Sequence
 from ivme.measure.records import Record
 from ivme.report.document import Block, Document, KeyFigure, KeyFigures, Part, Section
 from ivme.report.sections.architectures import architecture_section
+from ivme.report.sections.claims import (
+    claims_figures,
+    claims_findings,
+    claims_of,
+    claims_section,
+)
 from ivme.report.sections.comparisons import (
     comparison_figures,
     comparison_findings,
@@ -51,6 +57,7 @@ from ivme.report.sections.spread import spread_section, stage_section
 from ivme.report.sections.tuning import tuned, tuning_findings, tuning_section
 
 FINDINGS: tuple[Callable[[Record], list[Block]], ...] = (
+    claims_findings,
     diagnosis_findings,
     pretraining_findings,
     ensemble_findings,
@@ -61,6 +68,7 @@ FINDINGS: tuple[Callable[[Record], list[Block]], ...] = (
     note_findings,
 )
 KEY_FIGURES: tuple[Callable[[Record], list[KeyFigure]], ...] = (
+    claims_figures,
     diagnosis_figures,
     pretraining_figures,
     ensemble_figures,
@@ -70,6 +78,7 @@ KEY_FIGURES: tuple[Callable[[Record], list[KeyFigure]], ...] = (
     ceiling_figures,
 )
 SECTIONS: tuple[Callable[[Record], Section | None], ...] = (
+    claims_section,
     advice_section,
     diagnosis_advice_section,
     anatomy_section,
@@ -114,6 +123,8 @@ def build_part(record: Record) -> Part:
 
 def title_of(record: Record) -> str:
     """Return what was measured, in a few words."""
+    if claims_of(record):
+        return "Which claims hold on this machine"
     if diagnosed(record):
         return diagnosis_title(record)
     if pretrained(record):

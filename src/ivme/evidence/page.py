@@ -5,8 +5,8 @@ from typing import Any
 
 from ivme.evidence.ledger import Claim, Ledger
 from ivme.evidence.verdict import VERDICTS
-from ivme.report.claim_wording import claimed_text, measured_text, verdict_text
 from ivme.measure.records import Measurement, Record
+from ivme.report.claim_wording import claimed_text, measured_text, verdict_text
 from ivme.report.escaping import escape_markdown
 
 LIBRARIES = ("torch", "transformers", "onnxruntime", "openvino", "h2o", "numpy")

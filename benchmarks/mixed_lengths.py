@@ -154,7 +154,9 @@ def _run(
         streams = predictor.plan.variant.batching.streams
         batching = choose_batching(predictor.session, others, streams=streams)
         packed[way] = batching
-        statistics_ = padding_statistics(lengths, make_batches(lengths, batching))
+        statistics_ = padding_statistics(
+            lengths, make_batches(lengths, batching), predictor.session
+        )
         content["batching"][way] = asdict(batching)
         content["padding_share"][way] = statistics_.padding_share
         print(

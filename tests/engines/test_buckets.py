@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ivme.engines.buckets import choose_buckets, pad_to_bucket
+from ivme.engines.batching import Batching, make_batches, padding_statistics
+from ivme.engines.buckets import choose_buckets, pad_to_bucket, round_up
 from ivme.engines.encoding import TokenLimits, encode, encode_arrays
 from ivme.engines.protocol import EngineOptions
 from ivme.engines.registry import get_engine
@@ -85,3 +86,39 @@ def test_answers_do_not_depend_on_the_bucket(
 def test_the_pipeline_says_that_it_has_no_buckets(models: dict[str, LoadedModel]) -> None:
     with pytest.raises(RefusedError, match="the pipeline pads by itself, not to buckets"):
         get_engine("pipeline").prepare(models["classifier"], EngineOptions(buckets=(64,)))
+
+
+@given(length=st.integers(1, 5000))
+def test_rounding_up_pads_little_and_leaves_few_lengths(length: int) -> None:
+    assert length <= round_up(length) <= length + max(3, length // 16)
+    assert round_up(round_up(length)) == round_up(length)
+
+
+def test_rounding_up_keeps_to_buckets_and_to_the_limit() -> None:
+    limits = TokenLimits(max_length=510, pad_to=None, buckets=(7, 30), rounds_up=True)
+    assert [limits.padded(length) for length in (3, 7, 30, 31, 509, 510)] == [
+        7,
+        7,
+        30,
+        32,
+        510,
+        510,
+    ]
+    assert TokenLimits(max_length=510, pad_to=99, rounds_up=True).padded(31) == 99
+
+
+def test_openvino_counts_what_it_pads_for_its_shapes(
+    models: dict[str, LoadedModel],
+) -> None:
+    classifier = models["classifier"]
+    texts = ["a b c", "a b c d e f g"]
+    session = get_engine("openvino").prepare(classifier, EngineOptions(precision="float32"))
+    singly = get_engine("transformers").prepare(classifier, EngineOptions())
+    lengths = session.count_tokens(texts)
+    batches = make_batches(lengths, Batching())
+    found = padding_statistics(lengths, batches, session)
+    assert found.padded_tokens == sum(map(round_up, lengths)) > sum(lengths)
+    assert padding_statistics(lengths, batches, singly).padded_tokens == sum(lengths)
+    for text in texts:
+        [answer], [expected] = session.predict([text]), singly.predict([text])
+        np.testing.assert_allclose(answer.probabilities, expected.probabilities, atol=1e-5)

@@ -85,7 +85,7 @@ def make_case(
             "and --max-length counted"
         )
     batches = make_batches(lengths, resolved)
-    statistics = padding_statistics(lengths, batches)
+    statistics = padding_statistics(lengths, batches, session)
     return Case(
         tokens=tokens,
         batching=resolved,

@@ -107,12 +107,23 @@ def make_batches(lengths: Sequence[int], batching: Batching) -> list[Batch]:
     ]
 
 
-def padding_statistics(lengths: Sequence[int], batches: Sequence[Batch]) -> PaddingStatistics:
-    """Return the real and padded tokens of the batches of texts of `lengths` tokens."""
+def padding_statistics(
+    lengths: Sequence[int], batches: Sequence[Batch], session: Session | None = None
+) -> PaddingStatistics:
+    """Return the real and padded tokens of the batches of texts of `lengths` tokens.
+
+    session: what runs them; it may pad them further, to lengths that it is prepared for.
+    """
+    padded = padding_of(session)
     return PaddingStatistics(
         real_tokens=sum(lengths),
-        padded_tokens=sum(len(batch.positions) * batch.padded_length for batch in batches),
+        padded_tokens=sum(len(one.positions) * padded(one.padded_length) for one in batches),
     )
+
+
+def padding_of(session: Session | None) -> Callable[[int], int]:
+    """Return what gives the tokens that a session pads a batch to, from its longest text's."""
+    return getattr(session, "padded", lambda length: length)
 
 
 def resolve_batching(batching: Batching, max_length: int | None) -> Batching:

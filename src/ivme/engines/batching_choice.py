@@ -43,7 +43,7 @@ def choose_batching(
         for budget in TOKEN_BUDGETS
     ]
     lengths = session.count_tokens(texts)
-    ways = [way for way in ways if _padding_share(lengths, way) <= MOST_PADDING]
+    ways = [way for way in ways if _padding_share(lengths, way, session) <= MOST_PADDING]
     seconds: dict[Batching, list[float]] = {way: [] for way in (single, *ways)}
     for turn in range(rounds + 1):
         for way, taken in seconds.items():
@@ -55,5 +55,5 @@ def choose_batching(
     return fastest if min(seconds[fastest]) < WORTHWHILE * min(seconds[single]) else single
 
 
-def _padding_share(lengths: Sequence[int], batching: Batching) -> float:
-    return padding_statistics(lengths, make_batches(lengths, batching)).padding_share
+def _padding_share(lengths: Sequence[int], batching: Batching, session: Session) -> float:
+    return padding_statistics(lengths, make_batches(lengths, batching), session).padding_share

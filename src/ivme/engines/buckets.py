@@ -8,6 +8,16 @@ def pad_to_bucket(length: int, buckets: Sequence[int]) -> int:
     return next((bucket for bucket in buckets if bucket >= length), length)
 
 
+def round_up(length: int) -> int:
+    """Return one of the few lengths that single batches are padded to: about 2% more on average.
+
+    Multiples of 4 up to 128 tokens, of 8 up to 512, of 16 beyond: 112 shapes of one text instead of
+    1,024. An engine that prepares itself for each shape is ready for a new text far more often.
+    """
+    step = 4 if length <= 128 else 8 if length <= 512 else 16
+    return -(-length // step) * step
+
+
 def choose_buckets(
     lengths: Sequence[int], *, max_padding_share: float = 0.04, max_buckets: int = 64
 ) -> tuple[int, ...]:

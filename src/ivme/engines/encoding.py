@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ivme.engines.array_encoding import array_encoder
-from ivme.engines.buckets import pad_to_bucket
+from ivme.engines.buckets import pad_to_bucket, round_up
 from ivme.engines.protocol import EngineOptions
 from ivme.errors import UsageError, WorkloadError
 
@@ -23,6 +23,7 @@ class TokenLimits:
     max_length: int | None
     pad_to: int | None
     buckets: tuple[int, ...] = ()  # a batch is padded to the smallest that holds it
+    rounds_up: bool = False  # batches that neither says anything of are padded to a few lengths
 
     @property
     def cut_to(self) -> int | None:
@@ -31,7 +32,12 @@ class TokenLimits:
 
     def padded(self, length: int) -> int:
         """Return the tokens that a batch is padded to if its longest text has `length`."""
-        return self.pad_to or pad_to_bucket(length, self.buckets)
+        if self.pad_to is not None:
+            return self.pad_to
+        padded = pad_to_bucket(length, self.buckets)
+        if not self.rounds_up or padded > length or length in self.buckets:
+            return padded
+        return max(length, min(round_up(length), self.max_length or round_up(length)))
 
     def tokenizer_arguments(self) -> dict[str, Any]:
         """Return the arguments that make a Transformers tokenizer keep to the limits."""
@@ -136,7 +142,7 @@ def count_tokens(model: "TextModel", texts: Sequence[str], limits: TokenLimits) 
 
 def _missing_columns(length: int, limits: TokenLimits) -> int:
     """Return the columns that a batch lacks to fill its bucket."""
-    return pad_to_bucket(length, limits.buckets) - length
+    return limits.padded(length) - length
 
 
 def _fills(model: "TextModel", names: Iterable[str]) -> dict[str, int]:

@@ -25,6 +25,8 @@ class OpenVinoEncoderSession(OpenVinoSession):
     faster than one for any, and takes weights of its own.
     """
 
+    rounds_up = True
+
     def __init__(
         self, folder: Path, model: "TextModel", options: EngineOptions, build: Mapping[str, Any]
     ) -> None:

@@ -17,10 +17,10 @@ from ivme.measure.memory_guard import is_out_of_memory
 if TYPE_CHECKING:
     import numpy as np
 
-# Operations prepared for a shape that are kept for its next batch; OpenVINO would keep 5,000. With
-# batches of any shape that is a megabyte for every few of them, without end; kept or made anew,
-# BERT-base in int8 takes as long (15 ms a text of mixed length).
-SHAPES_KEPT = 100
+# Operations prepared for a shape that are kept for its next batch: some twenty a shape, and a
+# megabyte for every few. OpenVINO would keep 5,000; with 100, texts of mixed length take half as
+# long again.
+SHAPES_KEPT = 1000
 HINTS = {"float32": "f32", "bfloat16": "bf16"}  # the others: the fastest around the products
 DYNAMIC_GROUP = 128  # activations that share a scale; 32 and 768 were slower, see experiments.md
 PRODUCTS = ("FullyConnected", "FullyConnectedQuantizedLegacy", "FullyConnectedCompressed", "MatMul")

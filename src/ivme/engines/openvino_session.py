@@ -3,6 +3,7 @@
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ivme.engines import answers
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 
 
 class OpenVinoSession(ABC):
-    """Compiled networks, ready to run batches of any shape."""
+    """Compiled networks, ready to run batches of any shape.
+
+    rounds_up: batches are padded to a few lengths, because OpenVINO prepares itself for each.
+    """
+
+    rounds_up = False
 
     def __init__(
         self,
@@ -33,7 +39,7 @@ class OpenVinoSession(ABC):
         self.networks = tuple(networks)
         self.notes = (*notes, self.networks[-1].describe())
         self.precision = options.precision or "float32"
-        self.limits = token_limits(model, options)
+        self.limits = replace(token_limits(model, options), rounds_up=self.rounds_up)
         self.clock = clock or SystemClock()
         # Transformers' tokenizers keep the limits of a call until the next: one call at a time.
         self._reading = threading.Lock()
@@ -66,6 +72,10 @@ class OpenVinoSession(ABC):
         """Return the tokens that each text has after truncation, padding not counted."""
         with self._reading:
             return count_tokens(self.model, texts, self.limits)
+
+    def padded(self, length: int) -> int:
+        """Return the tokens that a batch is padded to if its longest text has `length`."""
+        return self.limits.padded(length)
 
     def close(self) -> None:
         """Free the compiled networks."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from ivme.engines.batching import padding_of
 from ivme.engines.protocol import Engine, EngineOptions, Prediction, Session, StageSeconds
 from ivme.errors import UsageError
 
@@ -45,6 +46,10 @@ class SessionPool:
         """Return the tokens that each text has after truncation, padding not counted."""
         with self._one() as session:
             return session.count_tokens(texts)
+
+    def padded(self, length: int) -> int:
+        """Return the tokens that a batch is padded to if its longest text has `length`."""
+        return padding_of(self.sessions[0])(length)
 
     def close(self) -> None:
         """Close every session, each as soon as it is free."""

@@ -16,9 +16,6 @@ from ivme.errors import IvmeError
 from ivme.measure.memory_guard import is_out_of_memory
 from ivme.serve.channel import Channel, ChannelClosed, Message
 
-# With the usual 1,024 primitives a model that meets batches of any shape grows by a megabyte for
-# every few of them, and is no faster for it. Read by OpenVINO and PyTorch when they load.
-PRIMITIVES_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
 NICENESS = 5  # below the server, so that it accepts and refuses while models compute
 
 
@@ -79,7 +76,6 @@ def tell_error(error: Exception) -> dict[str, str]:
 def main() -> None:
     """Run the process until the server is gone, or something ends it."""
     os.nice(NICENESS)
-    os.environ.update(PRIMITIVES_KEPT | dict(os.environ))
     hold(socket.socket(fileno=int(sys.argv[1])))
 
 

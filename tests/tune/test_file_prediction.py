@@ -267,3 +267,14 @@ def test_a_killed_process_loses_nothing_and_repeats_nothing(tmp_path: Path) -> N
     assert done.resumed_rows == 24
     lines = [json.loads(line) for line in job.output.read_text().splitlines()]
     assert lines == [{"line": at + 1, "text": f"TEXT {at}"} for at in range(40)]
+
+
+@pytest.mark.parametrize("name", ["texts.jsonl", "link.jsonl"])
+def test_the_input_is_never_overwritten_with_its_own_answers(tmp_path: Path, name: str) -> None:
+    source = tmp_path / "texts.jsonl"
+    source.write_text('{"text": "a"}\n')
+    (tmp_path / "link.jsonl").symlink_to(source)
+
+    with pytest.raises(UsageError, match="is the file that is read, which writing would destroy"):
+        run(FileJob(source=source, output=tmp_path / name, overwrite=True))
+    assert source.read_text() == '{"text": "a"}\n'

@@ -107,8 +107,9 @@ def predict_file(
 
     Raises:
         WorkloadError: the file cannot be read, or a row cannot be answered and the job is strict.
-        UsageError: the output is there already, or was begun in another way.
+        UsageError: the output is there already, was begun in another way, or is the input itself.
     """
+    _refuse_same_file(job)
     if job.output is None:
         with RowReader(job.source, job.column) as reader:
             return _run(job, reader, answer_chunks, lines, None, tell)
@@ -188,6 +189,16 @@ def _answer_or_reason(predict: Predict, text: str) -> Any:
         return predict([text])[0]
     except WorkloadError as error:
         return str(error)
+
+
+def _refuse_same_file(job: FileJob) -> None:
+    if job.output is None or not (job.output.exists() and job.source.exists()):
+        return
+    if job.output.samefile(job.source):
+        raise UsageError(
+            f"{job.output} is the file that is read, which writing would destroy; name another "
+            "output"
+        )
 
 
 def _check_same_input(job: FileJob, reader: RowReader, standing: Standing) -> None:

@@ -40,6 +40,14 @@ def test_texts_of_a_group_and_the_same_texts_stay_together():
     assert not {same_text(one) for one in first.texts} & {same_text(one) for one in second.texts}
 
 
+@pytest.mark.parametrize("nothing", ["", "  ", None])
+def test_texts_without_a_group_belong_with_no_other(nothing):
+    groups = tuple(nothing if number >= 8 else "one" for number in range(100))
+    first, second = hold_out(data(groups=groups), 0.2, seed=0)
+    assert len(second) <= 28
+    assert "one" not in set(first.groups) & set(second.groups)
+
+
 def test_a_label_with_too_few_different_texts_is_refused():
     few = data(
         texts=("same",) * 50 + tuple(f"text {number}" for number in range(50)),

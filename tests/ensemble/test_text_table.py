@@ -45,6 +45,11 @@ def test_columns_may_be_numbers_and_files_tsv_or_jsonl(tmp_path):
         ),
         ("a.csv", "body,label\nhello,1\n", "has no column 'text'; its columns are 'body', 'label'"),
         ("a.csv", "text,label\nhello,\n", "text 1 has no label in column 'label'"),
+        (
+            "a.jsonl",
+            '{"text": "one", "label": 1}\n{"text": "two", "label": null}\n',
+            "text 2 has no label in column 'label'",
+        ),
         ("a.csv", b"text,label\n\xff\xfe,1\n", "a.csv is not UTF-8"),
         ("a.csv", "text,label\n", "a.csv is empty"),
     ],

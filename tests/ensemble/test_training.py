@@ -120,6 +120,17 @@ def test_columns_that_are_the_same_in_every_row_are_left_out(tmp_path):
     assert "style:commas" not in names  # the texts have none
 
 
+def test_texts_with_an_empty_group_train_as_texts_without_groups(tmp_path):
+    texts, labels = styled_texts(60, ("human", "machine"))
+    settings = replace(SMALL, members=("DRF",))
+    one, other = (
+        train_tabular(texts, labels, folder=tmp_path, settings=settings, groups=groups)
+        for groups in (None, [""] * len(texts))
+    )
+    for text in texts[:5]:
+        np.testing.assert_array_equal(one.score(text)["DRF"], other.score(text)["DRF"])
+
+
 def test_groups_must_be_as_many_as_texts(tmp_path):
     with pytest.raises(UsageError, match="2 texts with 1 groups; expected one for each"):
         train_tabular(["a b", "c d"], ["x", "y"], folder=tmp_path, groups=["first"])

@@ -1,6 +1,7 @@
 """Labeled texts: read, checked, and split so that no text is on both sides.
 
-Texts that differ in case and blanks alone count as the same, and so do all texts of a group.
+Texts that differ in case and blanks alone count as the same, and so do all texts of a group. An
+empty group is none: such a text belongs with no other.
 """
 
 from collections.abc import Iterable, Sequence
@@ -153,6 +154,14 @@ def same_text(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+def own_groups(groups: Sequence[object]) -> list[object]:
+    """Return the groups, with one of its own for each text that has none: None, or blank."""
+    return [
+        ("without a group", at) if group is None or not str(group).strip() else group
+        for at, group in enumerate(groups)
+    ]
+
+
 def _clusters(data: LabeledTexts) -> list[tuple[int, ...]]:
     """Return the positions of texts that must stay together, one tuple a cluster."""
     parent = list(range(len(data)))
@@ -163,11 +172,12 @@ def _clusters(data: LabeledTexts) -> list[tuple[int, ...]]:
             at = parent[at]
         return at
 
-    first: dict[tuple[str, str], int] = {}
+    groups = own_groups(data.groups or ())
+    first: dict[tuple[str, object], int] = {}
     for at, text in enumerate(data.texts):
-        keys = [("text", same_text(text))]
-        if data.groups is not None:
-            keys.append(("group", data.groups[at]))
+        keys: list[tuple[str, object]] = [("text", same_text(text))]
+        if groups:
+            keys.append(("group", groups[at]))
         for key in keys:
             parent[root(at)] = root(first.setdefault(key, at))
     members: dict[int, list[int]] = {}

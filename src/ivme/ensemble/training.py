@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ivme.ensemble.augmentation import augmented
 from ivme.ensemble.features import NgramSettings, TfidfFeatures
+from ivme.ensemble.labeled_texts import own_groups
 from ivme.ensemble.member import Member
 from ivme.ensemble.rows import FeatureRows
 from ivme.ensemble.tabular import TabularMembers, checked_text
@@ -75,7 +76,8 @@ def train_tabular(
     the second of two is the one that thresholds are for. validation: texts and labels on which
     thresholds are chosen (largest F1); without it scikit-learn's members choose the likelier
     label, and H2O's use the threshold that H2O found in training. groups: of each text, those that
-    belong together (a text and its imitation); they help the trees to trust the scores rightly.
+    belong together (a text and its imitation), None or blank for a text that belongs with no
+    other; they help the trees to trust the scores rightly.
 
     Raises:
         UsageError: texts and labels that do not fit, one label only, an unknown trainer, or H2O
@@ -143,7 +145,7 @@ def _fit_features(
     rows = features.transform_batch(augmented(texts, settings.variants, settings.sizes.seed))
     numbers = np.tile(numbers, copies)
     if settings.has_scores:
-        belongs = list(range(len(texts)) if groups is None else groups)
+        belongs = own_groups([None] * len(texts) if groups is None else groups)
         number_of = {group: number for number, group in enumerate(belongs)}
         together = np.array([number_of[group] for group in belongs], np.intp)
         features, rows = fit_scores(features, rows, numbers, np.tile(together, copies))

@@ -47,8 +47,8 @@ def read_workload(
     """Return the texts of a file: .txt (one a line), .csv, .tsv (with a header) or .jsonl.
 
     column: where the texts are, "text" unless given; label_column: where the labels are. A column
-    given by its number, from 1, means that the table has no header. Empty texts are left out and
-    counted; limit: read no more texts than this.
+    given by its number, from 1, means that the table has no header. A label that is empty, or null
+    in JSON, is "". Empty texts are left out and counted; limit: read no more texts than this.
 
     Raises:
         WorkloadError: no such file, a folder, empty, not text, no such column, a damaged line.
@@ -197,8 +197,8 @@ def _read_json_lines(
             raise WorkloadError(
                 f"{path}, line {number}: {column or DEFAULT_COLUMN!r} is no text but {text!r}"
             )
-        label = str(_value(path, number, entry, label_column)) if label_column else None
-        yield _Row(number, text, label)
+        label = _value(path, number, entry, label_column) if label_column else None
+        yield _Row(number, text, None if label is None else str(label))
 
 
 def _value(path: Path, number: int, entry: Mapping[str, Any], name: str) -> Any:

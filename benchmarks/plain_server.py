@@ -1,30 +1,24 @@
-"""A server as the first version of most services is: one thread, one request at a time.
+"""A server as the first version of most services is: Flask, one thread, one request at a time.
 
     python benchmarks/plain_server.py FOLDER [--original]
 
-Takes `POST` with {"text"} on a free port of 127.0.0.1, which it prints. FOLDER: of a plan or of an
-ensemble; its models run as they were tuned. With --original they run as Transformers loads them
-instead: float32, PyTorch, one model after the other. What is beside the models is the least that
-HTTP takes, on the standard library, so that they are what is compared.
+Takes `POST /predict` with {"text"} on a free port of 127.0.0.1, which it prints. FOLDER: of a plan
+or of an ensemble; its models run as they were tuned. With --original they run as Transformers
+loads them instead: float32, PyTorch, one model after the other. The server is the one that Flask's
+`app.run(threaded=False)` starts, which closes each connection after its answer; nothing is logged.
 """
 
 import argparse
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from flask import Flask, Response, jsonify, request
+from werkzeug.serving import make_server
 
 Answer = Callable[[str], Any]
-
-
-class Handler(WSGIRequestHandler):
-    """Connections stay open, and nothing is logged."""
-
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *arguments: object) -> None:
-        """Write nothing."""
 
 
 def main() -> None:
@@ -33,15 +27,14 @@ def main() -> None:
     parser.add_argument("--original", action="store_true", help="float32 in PyTorch, untuned")
     arguments = parser.parse_args()
     answer = (open_original if arguments.original else open_tuned)(arguments.folder)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    app = Flask(__name__)
 
-    def application(environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
-        body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
-        content = json.dumps(answer(json.loads(body)["text"])).encode()
-        length = ("Content-Length", str(len(content)))
-        start("200 OK", [length, ("Content-Type", "application/json")])
-        return [content]
+    @app.post("/predict")
+    def predict() -> Response:
+        return jsonify(answer(request.get_json(force=True)["text"]))
 
-    server = make_server("127.0.0.1", 0, application, handler_class=Handler)
+    server = make_server("127.0.0.1", 0, app, threaded=False)  # app.run would not tell the port
     print(server.server_port, flush=True)
     server.serve_forever()
 

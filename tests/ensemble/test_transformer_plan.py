@@ -5,7 +5,7 @@ from small_ensembles import LABELS, random_classifier
 from styles import styled_texts
 
 from ivme.ensemble.labeled_texts import LabeledTexts
-from ivme.ensemble.transformer_plan import PlanSettings, make_plan
+from ivme.ensemble.transformer_plan import PlanSettings, _QuickChoice, make_plan
 from ivme.errors import IvmeError
 from ivme.hardware import ceilings_cache
 from ivme.hardware.ceilings import CeilingPlan
@@ -64,19 +64,37 @@ def test_an_interrupted_search_interrupts_what_it_was_for(weights, tmp_path, mon
     assert not (tmp_path / "plan").exists()
 
 
+class Slow:
+    seconds = 0.0
+
+    def now(self) -> float:
+        self.seconds += 4.0
+        return self.seconds
+
+
 def test_the_quick_way_judges_as_many_texts_as_there_is_time_for(weights, tmp_path):
-    class Slow:
-        seconds = 0.0
-
-        def now(self) -> float:
-            self.seconds += 4.0
-            return self.seconds
-
     # 4 s for the first 4 texts, so 10 texts in 10 s.
     settings = PlanSettings(judge_s=10.0, engines=("transformers",))
     facts = make_plan("BERT", weights, tmp_path / "plan", judged(), settings=settings, clock=Slow())
     assert [one["quality"]["texts"] for one in facts["tried"]] == [10]
     assert facts["tried"][0]["reason"] is None
+
+
+def test_the_quick_way_judges_texts_of_all_labels_and_others_than_it_calibrates_on(weights):
+    texts, labels = styled_texts(600, LABELS)
+    order = sorted(range(600), key=lambda at: labels[at])
+    ordered = LabeledTexts(
+        texts=tuple(f"{texts[at]} {at}" for at in order), labels=tuple(labels[at] for at in order)
+    )
+    settings = PlanSettings(judge_s=10.0)
+    found = _QuickChoice("BERT", weights, ordered, settings, Slow())
+    assert len(found.texts) == 10
+    assert found.gate.labels is not None
+    assert set(found.gate.labels) == set(LABELS)
+    assert len(found.options.calibration_texts) == 128
+    assert not set(found.texts) & set(found.options.calibration_texts)
+    true_labels = dict(zip(ordered.texts, ordered.labels, strict=True))
+    assert [true_labels[text] for text in found.texts] == list(found.gate.labels)
 
 
 def test_where_nothing_keeps_the_quality_the_reasons_are_told(weights, tmp_path):

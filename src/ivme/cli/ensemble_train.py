@@ -224,7 +224,7 @@ def _settings(
             name: TransformerSettings(base=bases[name], budget_s=share, seed=seed, threads=threads)
             for name in transformers
         },
-        plans=PlanSettings(search_s=search_s, threads=threads),
+        plans=PlanSettings(search_s=search_s, threads=threads, seed=seed),
         label_names=label_names,
         least_words=least_words,
         seed=seed,

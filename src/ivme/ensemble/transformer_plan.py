@@ -32,7 +32,6 @@ QUICK = (
     ("transformers", "float32"),
 )
 EXACT = "float32"
-CALIBRATION_TEXTS = 64
 PROBE_TEXTS = 4  # that say how long a text takes
 MOST_CHARACTERS = 100_000  # of a text that is judged
 
@@ -44,7 +43,7 @@ class PlanSettings:
     search_s: seconds of search for each transformer; None: the quick way. max_quality_loss: of
     accuracy, as a share; the gate looks at the upper bound. judge_s: seconds that float32 may take
     to answer the texts that quality is judged on, in the quick way. threads: that members will run
-    on. engines: NAME or NAME:PRECISION; empty: all.
+    on. engines: NAME or NAME:PRECISION; empty: all. seed: of the order in which texts are judged.
     """
 
     search_s: float | None = None
@@ -52,6 +51,7 @@ class PlanSettings:
     judge_s: float = 120.0
     threads: int = 1
     engines: tuple[str, ...] = ()
+    seed: int = 0
 
     def __post_init__(self) -> None:
         from ivme.tune.quality import check_budget
@@ -135,6 +135,7 @@ def _search(
             threads=(settings.threads,),
             device="cpu",
             kind="classifier",
+            seed=settings.seed,
         )
         result = run_tune(config, folder, command=("ivme", "ensemble", "train"))
     if not result.record.is_complete:
@@ -168,15 +169,16 @@ class _QuickChoice:
     ) -> None:
         from ivme.engines.protocol import EngineOptions
         from ivme.models.loading import load_model
+        from ivme.tune.material import drawn, set_apart
 
         self.name, self.settings = name, settings
         self.model = replace(load_model(str(weights), kind="classifier"), reference=name)
-        texts = _readable(judged.texts)
-        self.options = EngineOptions(
-            threads=settings.threads, calibration_texts=texts[-CALIBRATION_TEXTS:]
-        )
+        texts, labels = drawn(_readable(judged.texts), judged.labels, settings.seed)
+        calibration, texts, labels = set_apart(texts, labels)
+        assert labels is not None
+        self.options = EngineOptions(threads=settings.threads, calibration_texts=calibration)
         self.texts, reference = self._reference(texts, clock)
-        self.gate = self._gate(reference, judged.labels[: len(self.texts)])
+        self.gate = self._gate(reference, labels[: len(self.texts)])
         self.tried: list[dict[str, Any]] = []
 
     def write(self, folder: Path, progress: Callable[[str], None]) -> dict[str, Any]:

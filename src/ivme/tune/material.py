@@ -1,5 +1,6 @@
 """The texts of a search: what is timed, what quality is judged on, what ranges are taken from."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ class Material:
 
 
 def gather(config: "TuneConfig", model: "LoadedModel") -> Material:
-    """Return the texts that the configuration names.
+    """Return the texts that the configuration names, in an order drawn by its seed.
 
     Raises:
         WorkloadError: the file cannot be read, or has no such column.
@@ -41,23 +42,44 @@ def gather(config: "TuneConfig", model: "LoadedModel") -> Material:
     texts, labels = _read(config)
     if labels is not None:
         labels = match_labels(labels, model.labels)
-    texts = tuple(real_texts(texts, model))
+    texts, labels = drawn(tuple(real_texts(texts, model)), labels, config.seed)
+    given = len(texts)
+    calibration, texts, labels = set_apart(texts, labels)
     notes = []
-    if len(texts) >= SPLIT_FROM:
-        calibration, texts = texts[-CALIBRATION_TEXTS:], texts[:-CALIBRATION_TEXTS]
-        labels = labels if labels is None else labels[: len(texts)]
+    if len(texts) < given:
         notes.append(
-            f"the last {CALIBRATION_TEXTS} texts are for calibration alone: quality is judged on "
-            "the others"
+            f"{len(calibration)} texts, drawn by chance, are for calibration alone: quality is "
+            "judged on the others"
         )
-    else:
-        calibration = texts[:CALIBRATION_TEXTS]
     timed = texts
     if config.tokens is not None:
         timed = tuple(synthetic_texts(model, config.tokens, MADE_UP_TEXTS, config.seed))
     return Material(
         timed=timed, judged=texts, labels=labels, calibration=calibration, notes=tuple(notes)
     )
+
+
+def drawn(
+    texts: Sequence[str], labels: Sequence[str] | None, seed: int
+) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """Return texts and labels in one drawn order: in a sorted file, the first tell of no others."""
+    order = list(range(len(texts)))
+    random.Random(seed).shuffle(order)
+    own = None if labels is None else tuple(labels[at] for at in order)
+    return tuple(texts[at] for at in order), own
+
+
+def set_apart(
+    texts: tuple[str, ...], labels: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...] | None]:
+    """Return texts for calibration, and texts and labels to judge by.
+
+    These are others from SPLIT_FROM texts on; of fewer, all are judged.
+    """
+    if len(texts) < SPLIT_FROM:
+        return texts[:CALIBRATION_TEXTS], texts, labels
+    kept = len(texts) - CALIBRATION_TEXTS
+    return texts[kept:], texts[:kept], None if labels is None else labels[:kept]
 
 
 def spread_by_length(texts: Sequence[str], count: int) -> tuple[str, ...]:

@@ -37,6 +37,12 @@ def test_silence_ends_after_its_time(ends):
         one.receive(timeout_s=0.001)
 
 
+def test_a_side_that_does_not_read_is_given_up_after_its_time(ends):
+    one, _, _ = ends
+    with pytest.raises(TimeoutError):
+        one.send({"texts": ["x" * 4_000_000]}, timeout_s=0.001)
+
+
 def test_an_array_of_objects_is_refused(ends):
     _, other, raw = ends
     head = json.dumps({"content": {}, "arrays": [["x", "object", [1]]]}).encode()

@@ -1,6 +1,7 @@
 """Processes of members that die or hang: answers stay true, and service comes back by itself."""
 
 import os
+import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,11 +34,16 @@ def test_a_killed_model_is_started_again_and_the_request_answered(classifier_fol
         )
 
 
-def test_a_model_that_hangs_is_replaced_and_its_request_told(classifier_folder: Path):
-    with serving(classifier_folder, "--timeout", "1", "--cache-size", "0") as server:
+@pytest.mark.parametrize("characters", [6, 400_000])  # those fit no socket's buffer
+def test_a_model_that_hangs_is_replaced_and_its_request_told(
+    classifier_folder: Path, characters: int
+):
+    bounds = ("--timeout", "1", "--cache-size", "0", "--max-characters", "400000")
+    with serving(classifier_folder, *bounds) as server:
         kill_models(server, signal.SIGSTOP)
-        answer = server.client.post("/v1/classify", json={"text": "a film"})
-        assert answer.status_code in (503, 504)
+        answer = server.client.post("/v1/classify", json={"text": "x" * characters})
+        assert answer.status_code == 504
+        assert answer.json()["code"] == "timeout"
         wait_for(
             lambda: server.client.post("/v1/classify", json={"text": "a film"}).status_code == 200
         )
@@ -97,3 +103,17 @@ def test_every_answer_is_true_while_members_die_amid_requests(ensemble_server: S
             assert said["confidence"] == pytest.approx(reference["confidence"], abs=1e-5)
     wait_for(lambda: is_whole(ensemble_server))
     assert members_of(client.post("/predict", json={"text": texts[0]}).json()) == {"BERT", *TABULAR}
+
+
+def test_a_member_that_cannot_load_is_named_and_holds_nothing_up(
+    ensemble_folder: Path, tmp_path: Path
+):
+    folder = tmp_path / "model"
+    shutil.copytree(ensemble_folder, folder)
+    weights = next((folder / "BERT" / "artefact").glob("*.bin"))
+    weights.write_bytes(bytes(weights.stat().st_size))
+    with serving(folder) as server:
+        assert members_of(server.client.post("/predict", json={"text": "a text"}).json()) == TABULAR
+        down = server.client.get("/health").json()["members_down"]
+        assert set(down) == {"BERT"}
+        assert "cannot load its model" in down["BERT"]

@@ -10,7 +10,7 @@ import math
 import select
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,25 +40,25 @@ class Channel:
         self._socket = connection
 
     def send(
-        self, content: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None
+        self,
+        content: Mapping[str, Any],
+        arrays: Mapping[str, np.ndarray] | None = None,
+        *,
+        timeout_s: float | None = None,
     ) -> None:
-        """Send a message.
+        """Send a message; timeout_s: for all of it, as a side that hangs reads no large one.
 
         Raises:
             ChannelClosed: nobody reads any more.
-            TimeoutError: nobody read in time.
+            TimeoutError: nobody read in time; what was sent of it spoils the channel.
         """
         arrays = arrays or {}
         shapes = [[name, one.dtype.name, one.shape] for name, one in arrays.items()]
         head = json.dumps({"content": content, "arrays": shapes}).encode()
         parts = [np.ascontiguousarray(one).tobytes() for one in arrays.values()]
-        try:
-            lengths = LENGTHS.pack(len(head), sum(map(len, parts)))
+        lengths = LENGTHS.pack(len(head), sum(map(len, parts)))
+        with self._limited(timeout_s):
             self._socket.sendall(b"".join((lengths, head, *parts)))
-        except TimeoutError:
-            raise
-        except OSError as error:
-            raise ChannelClosed(str(error)) from error
 
     def receive(self, timeout_s: float | None = None) -> Message:
         """Return the next message; timeout_s: for each of its pieces.
@@ -67,8 +67,7 @@ class Channel:
             ChannelClosed: the other side is gone.
             TimeoutError: it said nothing in time.
         """
-        self._socket.settimeout(timeout_s)
-        try:
+        with self._limited(timeout_s):
             head_bytes, array_bytes = LENGTHS.unpack(self._read(LENGTHS.size))
             if head_bytes + array_bytes > MAX_BYTES:
                 raise ChannelClosed(f"a message of {head_bytes + array_bytes} bytes")
@@ -77,12 +76,6 @@ class Channel:
                 content=head["content"],
                 arrays=_arrays(head["arrays"], self._read(array_bytes)),
             )
-        except TimeoutError:
-            raise
-        except OSError as error:
-            raise ChannelClosed(str(error)) from error
-        finally:
-            self._socket.settimeout(None)
 
     def is_pending(self) -> bool:
         """Return whether the other side has sent something that was not read yet."""
@@ -93,6 +86,20 @@ class Channel:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+
+    @contextlib.contextmanager
+    def _limited(self, timeout_s: float | None) -> Iterator[None]:
+        """Bound what the socket does in the block; tell a lost connection as ChannelClosed."""
+        try:
+            self._socket.settimeout(timeout_s)
+            yield
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise ChannelClosed(str(error)) from error
+        finally:
+            with contextlib.suppress(OSError):  # closed meanwhile by another thread
+                self._socket.settimeout(None)
 
     def _read(self, size: int) -> memoryview:
         content = bytearray(size)

@@ -1,5 +1,6 @@
 """An ensemble as the server sees it: a predictor here, its groups of members in processes."""
 
+import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from ivme.ensemble.predictor import Predictor
 from ivme.ensemble.running import Outcome
 from ivme.errors import IvmeError
 from ivme.serve.configuration import ServeConfig
+from ivme.serve.process_pool import wait_for_loading
 from ivme.serve.remote_group import RemoteGroup
 from ivme.serve.served_model import BATCH_SIZE, USUAL_BATCH_TOKENS
 from ivme.serve.supervision import MemberDownError, MemberProcess
@@ -72,13 +74,12 @@ class EnsembleModel:
                     predictor.initialize()
 
     def wait_until_ready(self) -> None:
-        """Wait until all processes have loaded.
+        """Wait until each process has loaded or failed once; it is then tried again meanwhile.
 
         Raises:
-            IvmeError: one cannot load its members.
+            IvmeError: no member works.
         """
-        for group in self._groups.values():
-            group.process.wait_until_ready()
+        wait_for_loading([group.process for group in self._groups.values()])
 
     @property
     def is_ready(self) -> bool:
@@ -166,7 +167,12 @@ class EnsembleModel:
             predictor.close()
 
     def _predictor(self, number: int) -> Predictor:
+        from ivme.hardware.inventory import read_inventory
+        from ivme.hardware.threads import default_threads
+
         threads = self._config.threads
+        if threads is None:
+            threads = max(1, default_threads(read_inventory()) // self._config.workers)
 
         def open_group(name: str, **arguments: Any) -> MemberGroup:
             group = self._open_group(number, name, arguments)
@@ -175,13 +181,26 @@ class EnsembleModel:
         return Predictor.load(
             self._config.folder,
             device=self._config.device,
-            threads=threads or max(1, _usable_cores() // self._config.workers),
+            threads=threads,
             cache_size=0,  # the server has one for all copies
             open_group=open_group,
         )
 
     def _open_group(self, number: int, name: str, arguments: dict[str, Any]) -> RemoteGroup:
-        """Start a group's process; one with other arguments takes the place of an older one."""
+        """Start a group's process; one with other arguments takes the place of an older one.
+
+        The predictor asks for that where memory ran out, and waits for it. A process that is not
+        there in time is kept: calls fail until it is.
+        """
+        earlier = self._groups.get((number, name))
+        group = self._start_group(number, name, arguments)
+        if earlier is not None:
+            group.process.restarts = earlier.process.restarts + 1
+            with contextlib.suppress(IvmeError):
+                group.process.wait_until_ready(self._config.timeout_s)
+        return group
+
+    def _start_group(self, number: int, name: str, arguments: dict[str, Any]) -> RemoteGroup:
         entry = self.folder.group_of(name)
         arguments.pop("progress", None)
         opening = {
@@ -196,12 +215,9 @@ class EnsembleModel:
             threads=arguments.get("threads"),
             call_timeout_s=self._config.timeout_s,
         )
-        is_first = (number, name) not in self._groups
         group = RemoteGroup(process, entry.members, self.folder.labels)
         self._groups[number, name] = group
         process.start()
-        if not is_first:  # memory ran out: the predictor waits for the smaller one
-            process.wait_until_ready(self._config.timeout_s)
         return group
 
     @contextmanager
@@ -216,10 +232,3 @@ class EnsembleModel:
             raise
         finally:
             self._free.put(predictor)
-
-
-def _usable_cores() -> int:
-    from ivme.hardware.inventory import read_inventory
-    from ivme.hardware.threads import default_threads
-
-    return default_threads(read_inventory())

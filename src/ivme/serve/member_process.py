@@ -38,7 +38,7 @@ def hold(connection: socket.socket) -> None:
         opening = channel.receive()
         try:
             held = open_held(opening.content)
-        except IvmeError as error:
+        except Exception as error:
             channel.send({"error": tell_error(error)})
             return
         channel.send(held.describe())

@@ -10,11 +10,12 @@ from ivme.errors import IvmeError
 from ivme.models.interface import TOKENIZER_FOLDER
 from ivme.serve.channel import Message
 from ivme.serve.configuration import ServeConfig
+from ivme.serve.process_pool import ProcessPool
 from ivme.serve.served_model import BATCH_SIZE, USUAL_BATCH_TOKENS
 from ivme.serve.supervision import (
     MemberDownError,
+    MemberHungError,
     MemberProcess,
-    ProcessPool,
     raise_told_error,
     told_error,
 )
@@ -27,7 +28,8 @@ NAME = "model"  # of a plan's only member
 class PlanModel:
     """The processes of one plan, behind one call.
 
-    A batch whose process dies is run once more when a process is ready again.
+    A batch whose process dies is run once more when a process is ready again; one that took too
+    long is not: nobody waits for it any more, and it may well take too long again.
     """
 
     def __init__(self, config: ServeConfig) -> None:
@@ -70,7 +72,7 @@ class PlanModel:
         self.pool.start()
 
     def wait_until_ready(self) -> None:
-        """Wait until all have loaded; raises IvmeError if one cannot."""
+        """Wait until each has loaded or failed once; raises IvmeError if none works."""
         self.pool.wait_until_ready()
 
     @property
@@ -87,7 +89,7 @@ class PlanModel:
         """Return a prediction or an error for each text.
 
         Raises:
-            MemberDownError: two processes died of it, or none is ready in time.
+            MemberDownError: two processes died of it, one hung, or none is ready in time.
         """
         answer = self._exchange({"texts": list(texts)})
         self._learn(texts, answer)
@@ -98,20 +100,21 @@ class PlanModel:
     ) -> Prediction:
         """Return the prediction of a text after telling its pieces as they are generated.
 
-        is_wanted: asked after each piece; once it says no, the model stops.
+        is_wanted: asked while it waits for a process, and after each piece; once it says no, the
+        model stops.
 
         Raises:
             MemberDownError: the process died; what was generated until then is lost.
-            IvmeError: the model cannot read the text.
+            IvmeError: the model cannot read the text, or nobody wanted it any more.
         """
-        with self.pool.taking(self._wait_s) as process, process.calling() as channel:
-            channel.send({"texts": [text], "stream": True})
+        with self.pool.taking(self._wait_s, is_wanted) as process, process.calling() as channel:
+            channel.send({"texts": [text], "stream": True}, timeout_s=self._wait_s)
             was_wanted = True
             while "piece" in (message := channel.receive(self._wait_s)).content:
                 tell(message.content["piece"])
                 if was_wanted and not is_wanted():
                     was_wanted = False
-                    channel.send({"stop": True})
+                    channel.send({"stop": True}, timeout_s=self._wait_s)
         raise_told_error(message.content.get("error"))
         [answer] = unpack_answers(message, 1)
         if isinstance(answer, IvmeError):
@@ -134,12 +137,13 @@ class PlanModel:
         }
 
     def members_down(self) -> Mapping[str, str]:
-        """Return the reason for each process that cannot answer now."""
-        return {one.name: one.down_reason for one in self.pool.processes if one.down_reason}
+        """Return why one or more of the processes cannot answer now, under the model's name."""
+        reasons = [one.down_reason for one in self.pool.processes if one.down_reason]
+        return {NAME: "; ".join(reasons)} if reasons else {}
 
     def member_restarts(self) -> Mapping[str, int]:
-        """Return how often each process was started again."""
-        return {one.name: one.restarts for one in self.pool.processes}
+        """Return how often a process was started again, under the model's name."""
+        return {NAME: sum(one.restarts for one in self.pool.processes)}
 
     def close(self) -> None:
         """End the processes."""
@@ -149,6 +153,8 @@ class PlanModel:
         try:
             with self.pool.taking(self._wait_s) as process:
                 return process.call(content)
+        except MemberHungError:
+            raise
         except MemberDownError:
             with self.pool.taking(self._wait_s) as process:
                 return process.call(content)
@@ -160,7 +166,10 @@ class PlanModel:
 
 
 def unpack_answers(message: Message, count: int) -> list[Prediction | IvmeError]:
-    """Return the answer to each of `count` texts; see held_plan.pack_answers."""
+    """Return the answer to each of `count` texts; see held_plan.pack_answers.
+
+    Arrays are copied: an answer that is kept must not keep those of its whole batch.
+    """
     content, arrays = message.content, message.arrays
     errors = {int(at): told_error(one) for at, one in content["errors"].items()}
     probabilities, vectors = arrays.get("probabilities"), arrays.get("vectors")
@@ -174,8 +183,8 @@ def unpack_answers(message: Message, count: int) -> list[Prediction | IvmeError]
             Prediction(
                 label=content["labels"][at_good],
                 text=content["texts"][at_good],
-                probabilities=None if probabilities is None else probabilities[at_good],
-                vector=None if vectors is None else vectors[at_good],
+                probabilities=None if probabilities is None else probabilities[at_good].copy(),
+                vector=None if vectors is None else vectors[at_good].copy(),
             )
         )
         at_good += 1

@@ -25,7 +25,7 @@ class ServedModel(Protocol):
         ...
 
     def wait_until_ready(self) -> None:
-        """Wait until all have loaded and answered a first text; raises IvmeError if one cannot."""
+        """Wait until each has loaded or failed once; raises IvmeError if none works."""
         ...
 
     @property

@@ -180,9 +180,9 @@ class Service:
 
         try:
             await asyncio.to_thread(load)
-        except IvmeError as error:
+        except Exception as error:
             if not self._is_stopping:
-                self._on_failure(error)
+                self._on_failure(_failure_of(error))
 
     async def _run(self, texts: Sequence[str]) -> list[Any]:
         """Return the answer to each text, and remember it, whether or not anyone still waits."""
@@ -210,6 +210,12 @@ async def _outlast(work: "asyncio.Future[None]") -> None:
             was_cancelled = True
     if was_cancelled:
         raise asyncio.CancelledError
+
+
+def _failure_of(error: Exception) -> IvmeError:
+    if isinstance(error, IvmeError):
+        return error
+    return IvmeError(f"the model cannot be loaded ({type(error).__name__}: {error})")
 
 
 def as_problem(error: Exception) -> Problem:

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,6 +32,10 @@ logger = logging.getLogger("ivme.serve")
 
 class MemberDownError(IvmeError):
     """The process that holds a model is not there; it is being started again."""
+
+
+class MemberHungError(MemberDownError):
+    """The process did not answer in time and was ended; asked again it may hang again."""
 
 
 class MemberProcess:
@@ -62,6 +66,7 @@ class MemberProcess:
         self._channel: Channel | None = None
         self._kill_reason: str | None = None
         self._opening_error: IvmeError | None = None
+        self._has_ended = False  # once, or could not be started
         self._closing = threading.Event()
         self._exchanging = threading.Lock()
         self._changed = threading.Condition()
@@ -72,22 +77,17 @@ class MemberProcess:
         """Whether it can be called."""
         return self.down_reason is None
 
-    @property
-    def pid(self) -> int | None:
-        """The process's number while it runs."""
-        return self._process.pid if self._process and self._process.poll() is None else None
-
     def start(self) -> None:
         """Start the process, which loads its model; a second call does nothing."""
         if self._watcher.ident is None:
             self._watcher.start()
 
     def wait_until_ready(self, timeout_s: float | None = None) -> None:
-        """Wait until it can be called.
+        """Wait until it can be called, or has ended once.
 
         Raises:
             IvmeError: it cannot load its model, for the reason that it gave.
-            MemberDownError: not in time, or closed.
+            MemberDownError: it ended, which is tried again; or not in time, or closed.
         """
         with self._changed:
             self._changed.wait_for(self._is_settled, timeout_s)
@@ -101,7 +101,8 @@ class MemberProcess:
         """Give the channel for one exchange; a process that fails in it is ended.
 
         Raises:
-            MemberDownError: it is down, died meanwhile, or did not answer in time.
+            MemberDownError: it is down, or died meanwhile.
+            MemberHungError: it did not read or answer in time.
         """
         with self._exchanging:
             with self._changed:
@@ -111,10 +112,10 @@ class MemberProcess:
             try:
                 yield channel
             except ChannelClosed as error:
-                raise self._end(process, "died while it answered") from error
+                raise MemberDownError(self._end(process, "died while it answered")) from error
             except TimeoutError as error:
                 reason = f"did not answer within {self._call_timeout_s:g} s"
-                raise self._end(process, reason) from error
+                raise MemberHungError(self._end(process, reason)) from error
             except BaseException:  # left half way: what came next would be the rest of its answer
                 self._end(process, "was interrupted")
                 raise
@@ -123,11 +124,12 @@ class MemberProcess:
         """Return the answer to one message.
 
         Raises:
-            MemberDownError: it is down, died meanwhile, or did not answer in time.
+            MemberDownError: it is down, or died meanwhile.
+            MemberHungError: it did not read or answer in time.
             IvmeError: what it says went wrong.
         """
         with self.calling() as channel:
-            channel.send(content, arrays)
+            channel.send(content, arrays, timeout_s=self._call_timeout_s)
             answer = channel.receive(self._call_timeout_s)
         raise_told_error(answer.content.get("error"))
         return answer
@@ -143,7 +145,7 @@ class MemberProcess:
             self._watcher.join(timeout=10)
 
     def _is_settled(self) -> bool:
-        return self.is_ready or self._opening_error is not None or self._closing.is_set()
+        return self.is_ready or self._has_ended or self._closing.is_set()
 
     def _keep_alive(self) -> None:
         pause_s = FIRST_PAUSE_S
@@ -163,12 +165,15 @@ class MemberProcess:
     def _start_once(self) -> bool:
         """Start a process and wait for its model; return whether it can be called."""
         self._kill_reason = None
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = _spawn(theirs, self._threads)
-        channel = self._channel = Channel(ours)
         try:
-            channel.send(self._opening)
+            self._process, channel = _spawn(self._threads)
+        except OSError as error:  # no memory, processes or descriptors left: some may be later
+            self._process = None
+            self._kill_reason = f"cannot be started ({error.strerror or error})"
+            return False
+        self._channel = channel
+        try:
+            channel.send(self._opening, timeout_s=OPEN_TIMEOUT_S)
             answer = channel.receive(OPEN_TIMEOUT_S).content
             raise_told_error(answer.get("error"))
         except (ChannelClosed, TimeoutError):
@@ -191,29 +196,27 @@ class MemberProcess:
     def _opening_failed(self, error: IvmeError) -> None:
         self._kill_reason = f"cannot load its model: {error}"
         if not self.description:  # it never worked: whoever waits for it should know why
-            with self._changed:
-                self._opening_error = error
-                self._changed.notify_all()
+            self._opening_error = error
 
     def _note_end(self) -> None:
-        assert self._process is not None
-        self._process.wait()
-        reason = self._kill_reason or _describe_exit(self._process.returncode)
+        status = 0 if self._process is None else self._process.wait()
+        reason = self._kill_reason or _describe_exit(status)
         with self._changed:
+            self._has_ended = True
             if not self._closing.is_set():
                 self.down_reason = f"{self.name} {reason}; it is being started again"
                 logger.warning(self.down_reason)
             self._changed.notify_all()
         self._shut()
 
-    def _end(self, process: "subprocess.Popen[bytes]", reason: str) -> MemberDownError:
+    def _end(self, process: "subprocess.Popen[bytes]", reason: str) -> str:
         """Kill a process, whose watcher starts the next; return what callers are told."""
         with self._changed:
             if self._process is process and self.is_ready:
                 self._kill_reason = reason
                 self.down_reason = f"{self.name} {reason}; it is being started again"
         process.kill()
-        return MemberDownError(self.down_reason or f"{self.name} {reason}")
+        return self.down_reason or f"{self.name} {reason}"
 
     def _shut(self) -> None:
         """Close our end; a process that does not leave by itself is killed."""
@@ -229,86 +232,6 @@ class MemberProcess:
                 process.wait()
 
 
-class ProcessPool:
-    """Processes that hold copies of one model; a call goes to one that is ready and free."""
-
-    def __init__(self, processes: Sequence[MemberProcess]) -> None:
-        self.processes = tuple(processes)
-        self._busy: set[MemberProcess] = set()
-        self._is_closed = False
-        self._changed = threading.Condition()
-
-    def start(self) -> None:
-        """Start all; they load side by side."""
-        for process in self.processes:
-            process.start()
-
-    def wait_until_ready(self) -> None:
-        """Wait until all can be called; raises IvmeError if one cannot load its model."""
-        for process in self.processes:
-            process.wait_until_ready()
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether at least one can be called."""
-        return any(process.is_ready for process in self.processes)
-
-    @property
-    def down_reason(self) -> str | None:
-        """Why none can be called; None if one can."""
-        return None if self.is_ready else self.processes[0].down_reason
-
-    @property
-    def description(self) -> Mapping[str, Any]:
-        """What the processes say of their model."""
-        return next((one.description for one in self.processes if one.description), {})
-
-    @property
-    def restarts(self) -> int:
-        """How often a process was started again."""
-        return sum(process.restarts for process in self.processes)
-
-    @contextmanager
-    def taking(self, wait_s: float = 0.0) -> Iterator[MemberProcess]:
-        """Give a process that is ready, alone, until the block ends.
-
-        wait_s: to wait for one that is being started again; busy ones are waited for in any case.
-
-        Raises:
-            MemberDownError: none is ready.
-        """
-        process = self._take(wait_s)
-        try:
-            yield process
-        finally:
-            with self._changed:
-                self._busy.discard(process)
-                self._changed.notify()
-
-    def close(self) -> None:
-        """End all processes; who waits for one is told that it is closed."""
-        self._is_closed = True
-        threads = [threading.Thread(target=process.close) for process in self.processes]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    def _take(self, wait_s: float) -> MemberProcess:
-        clock = SystemClock()
-        deadline_s = clock.now() + wait_s
-        with self._changed:
-            while True:
-                free = [one for one in self.processes if one not in self._busy and one.is_ready]
-                if free:
-                    self._busy.add(free[0])
-                    return free[0]
-                is_late = not self._busy and clock.now() >= deadline_s
-                if is_late or self._is_closed:
-                    raise MemberDownError(self.down_reason or "the model is starting")
-                self._changed.wait(0.02)  # a process that became ready tells its own waiters alone
-
-
 def raise_told_error(told: Mapping[str, str] | None) -> None:
     """Raise the error that a process reported, as the class that it was there."""
     if told is not None:
@@ -322,18 +245,30 @@ def told_error(told: Mapping[str, str]) -> IvmeError:
     return kind(told["message"]) if is_ours else IvmeError(told["message"])
 
 
-def _spawn(connection: socket.socket, threads: int | None) -> subprocess.Popen[bytes]:
+def _spawn(threads: int | None) -> tuple["subprocess.Popen[bytes]", Channel]:
+    """Return a new process and our end of the connection to it.
+
+    Raises:
+        OSError: the system has no room for it.
+    """
     environment = dict(os.environ)
     if threads is not None:
         environment.update(dict.fromkeys(LIBRARY_VARIABLES, str(threads)))
-    return subprocess.Popen(
-        [sys.executable, "-m", "ivme.serve.member_process", str(connection.fileno())],
-        stdin=subprocess.DEVNULL,
-        stdout=sys.stderr.fileno() if _has_descriptor(sys.stderr) else subprocess.DEVNULL,
-        pass_fds=(connection.fileno(),),
-        start_new_session=True,  # Ctrl-C is for the server, which ends its processes in order
-        env=environment,
-    )
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "ivme.serve.member_process", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr.fileno() if _has_descriptor(sys.stderr) else subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,  # Ctrl-C is for the server, which ends them in order
+                env=environment,
+            )
+        except OSError:
+            ours.close()
+            raise
+    return process, Channel(ours)
 
 
 def _has_descriptor(stream: Any) -> bool:
@@ -347,5 +282,12 @@ def _describe_exit(status: int) -> str:
     if status == -signal.SIGKILL:
         return "was killed (SIGKILL: by hand, or because memory ran out)"
     if status < 0:
-        return f"was ended by {signal.Signals(-status).name}"
+        return f"was ended by {_signal_name(-status)}"
     return f"left with exit status {status}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have none
+        return f"signal {number}"

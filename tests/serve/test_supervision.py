@@ -1,0 +1,144 @@
+"""Processes that cannot start, die while they load, or do not read: told, and tried again."""
+
+import errno
+import os
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+from servers import wait_for
+
+from ivme.errors import IvmeError
+from ivme.serve import supervision
+from ivme.serve.configuration import ServeConfig
+from ivme.serve.ensemble_model import EnsembleModel
+from ivme.serve.plan_model import PlanModel
+from ivme.serve.process_pool import ProcessPool, UnwantedError, wait_for_loading
+from ivme.serve.supervision import MemberDownError, MemberHungError, MemberProcess
+
+
+def process_of(folder: Path | str, name: str = "model") -> MemberProcess:
+    opening = {"open": "plan", "folder": str(folder), "threads": 1, "max_batch_tokens": 64}
+    return MemberProcess(name, opening, threads=1, call_timeout_s=30)
+
+
+@pytest.fixture
+def scarce(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Give what lets processes start again; until it is set the system has no room for one."""
+    there_is_room = threading.Event()
+    start = subprocess.Popen
+
+    def popen(*arguments, **named):
+        if not there_is_room.is_set():
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        return start(*arguments, **named)
+
+    monkeypatch.setattr(supervision.subprocess, "Popen", popen)
+    return there_is_room
+
+
+def test_a_process_that_cannot_be_started_is_tried_again(classifier_folder: Path, scarce):
+    process = process_of(classifier_folder)
+    process.start()
+    try:
+        with pytest.raises(MemberDownError, match=r"cannot be started \(Resource temporarily"):
+            process.wait_until_ready()
+        scarce.set()
+        wait_for(lambda: process.is_ready)
+        assert process.call({"texts": ["a film"]}).content["labels"]
+        assert process.restarts > 0
+    finally:
+        process.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(-9, "was killed (SIGKILL"), (-15, "SIGTERM"), (-40, "by signal 40"), (3, "exit status 3")],
+)
+def test_every_way_to_end_has_words(status: int, words: str):
+    assert words in supervision._describe_exit(status)
+
+
+def test_whatever_goes_wrong_at_opening_is_told(tmp_path: Path, classifier_folder: Path):
+    opening = {"open": "plan", "folder": str(classifier_folder), "threads": "many"}
+    process = MemberProcess("model", opening, threads=1, call_timeout_s=30)
+    process.start()
+    try:
+        with pytest.raises(IvmeError, match=r"the model failed \(\w+Error\)"):
+            process.wait_until_ready()
+    finally:
+        process.close()
+
+
+def test_loading_is_over_once_each_process_works_or_has_failed(classifier_folder: Path, tmp_path):
+    good, bad = process_of(classifier_folder, "good"), process_of(tmp_path, "bad")
+    good.start()
+    bad.start()
+    try:
+        wait_for_loading([bad, good])
+        assert good.is_ready
+        assert "cannot load its model" in str(bad.down_reason)
+        with pytest.raises(IvmeError, match=str(tmp_path)):
+            wait_for_loading([bad])
+    finally:
+        good.close()
+        bad.close()
+
+
+def test_a_busy_process_is_waited_for_while_anyone_wants_it(classifier_folder: Path):
+    process = process_of(classifier_folder)
+    process.start()
+    process.wait_until_ready()
+    pool = ProcessPool([process])
+    asked = iter([True, True, False])
+    try:
+        with (
+            pool.taking() as taken,
+            pytest.raises(UnwantedError),
+            pool.taking(is_wanted=lambda: next(asked)),
+        ):
+            pytest.fail("had a process that is busy")
+        assert taken is process
+        assert next(asked, None) is None
+    finally:
+        pool.close()
+
+
+def test_a_group_that_is_opened_anew_is_counted_and_leaves_none_behind(ensemble_folder: Path):
+    model = EnsembleModel(ServeConfig(folder=ensemble_folder, timeout_s=0.001))
+    model.start()
+    try:
+        model.wait_until_ready()
+        first = model._groups[0, "BERT"]
+        first.close()  # as the predictor does when memory ran out
+        second = model._open_group(0, "BERT", {"threads": 1, "device": "cpu"})
+        assert model._groups[0, "BERT"] is second
+        assert model.member_restarts() == {"BERT": 1, "DRF": 0, "GBM": 0, "GLM": 0}
+        wait_for(lambda: second.process.is_ready)
+    finally:
+        model.close()
+
+
+def test_a_batch_that_takes_too_long_is_not_run_again(classifier_folder: Path):
+    model = PlanModel(ServeConfig(folder=classifier_folder, timeout_s=0.2))
+    model.start()
+    try:
+        model.wait_until_ready()
+        os.kill(model.pool.processes[0]._process.pid, signal.SIGSTOP)
+        with pytest.raises(MemberHungError, match=r"did not answer within 0.2 s"):
+            model.run(["a film"])
+    finally:
+        model.close()
+
+
+def test_vectors_that_are_kept_do_not_keep_their_batch(classifier_folder: Path):
+    model = PlanModel(ServeConfig(folder=classifier_folder))
+    model.start()
+    try:
+        model.wait_until_ready()
+        for answer in model.run(["a film", "another one"]):
+            assert answer.probabilities.base is None
+    finally:
+        model.close()

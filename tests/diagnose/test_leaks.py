@@ -1,5 +1,6 @@
 import torch
 
+from ivme.diagnose.examination import FEWEST_LEAK_STEPS, LEAK_RUNS
 from ivme.diagnose.leaks import find_leak
 
 
@@ -37,3 +38,19 @@ def test_a_cache_that_fills_at_first_is_no_leak():
             kept.append(bytearray(1_000_000))
 
     assert find_leak(step, 6) is None
+
+
+def test_few_steps_still_find_what_can_be_counted():
+    kept = []
+    runs = []
+
+    def step():
+        runs.append(1)
+        kept.append(bytearray(1_000_000))
+
+    assert "test_leaks.py, line" in find_leak(step, FEWEST_LEAK_STEPS)["kept"]
+    assert len(runs) <= FEWEST_LEAK_STEPS + LEAK_RUNS
+    tensors, weight = [], torch.rand(8, 8, requires_grad=True)
+    leak = find_leak(lambda: tensors.append(weight.sum()), FEWEST_LEAK_STEPS)
+    assert "1 more of the tensors" in leak["kept"]
+    assert find_leak(lambda: weight.sum().backward(), FEWEST_LEAK_STEPS) is None

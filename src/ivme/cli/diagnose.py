@@ -100,7 +100,7 @@ def diagnose(
         given={name: value for name, value in given.items() if value is not None},
         texts=texts,
         kind=kind,
-        budget_s=budget or (QUICK_BUDGET_S if quick else DEFAULT_BUDGET_S),
+        budget_s=budget if budget is not None else QUICK_BUDGET_S if quick else DEFAULT_BUDGET_S,
         step_limit_s=step_limit,
         is_quick=quick,
         check=check,
@@ -157,6 +157,7 @@ def _print_record(record: "Record") -> None:
         anatomy.line_table,
         sweep_table,
         answers.no_help_table,
+        answers.left_out_table,
         answers.savings_table,
         answers.advice_table,
     ]

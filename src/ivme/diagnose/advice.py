@@ -28,9 +28,6 @@ CAUTIONS = {
     "batch_size": "fewer steps make an epoch: the learning rate may want to be higher",
     "dtype": "products round to bfloat16: look at the loss",
     "compile": "the first step compiles",
-    "sequence_length": "the model sees texts of another length",
-    "accumulation": "a step sees more tokens",
-    "checkpointing": "activations are computed twice to save memory",
 }
 
 CommandFor = Callable[[StepSettings], str]
@@ -95,13 +92,22 @@ def list_no_help(baseline: Trial, trials: Sequence[Trial]) -> list[dict[str, Any
     """Return what was tried and does not help, and why it does not."""
     rows = []
     for one in trials:
-        if one is baseline or _is_faster(one) or one.axis == CONFIRMED:
+        if one is baseline or one.is_left_out or _is_faster(one) or one.axis == CONFIRMED:
             continue
         row: dict[str, Any] = {"label": one.label, "axis": one.axis, "failure": one.failure}
         if one.comparison is not None:
             row |= {"verdict": one.comparison.verdict, **_speedup(one.comparison)}
         rows.append(row)
     return rows
+
+
+def list_left_out(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Return what was never tried, and why."""
+    return [
+        {"label": one.label, "axis": one.axis, "reason": one.failure}
+        for one in trials
+        if one.is_left_out
+    ]
 
 
 def list_suspects(

@@ -19,18 +19,20 @@ MOST_LINES = 25
 ITEM_CALLS = 20  # of the tokenizer, where it is timed apart
 
 
-def measure_phases(step: TrainingStep, steps: int) -> dict[str, Any]:
+def measure_phases(step: TrainingStep, steps: int, *, has_warm_up: bool = True) -> dict[str, Any]:
     """Return the seconds of each phase in each step, and those of whole steps not watched.
 
     Watched and plain steps take turns, so that the cost of watching is of the same moments.
+    has_warm_up: watch a step before, for the hooks' own first call.
     """
     plain_s: list[float] = []
-    with PhaseWatch(step.model) as watch:
-        watch.time_step(step.run)  # the hooks' own first call
-    with PhaseWatch(step.model) as watch:
-        for _ in range(steps):
+    if has_warm_up:
+        with PhaseWatch(step.model) as watch:
             watch.time_step(step.run)
+    watch = PhaseWatch(step.model)
     for _ in range(steps):
+        with watch:
+            watch.time_step(step.run)
         plain_s.append(_time_step(step))
     return {
         "seconds": watch.seconds,
@@ -40,8 +42,13 @@ def measure_phases(step: TrainingStep, steps: int) -> dict[str, Any]:
     }
 
 
-def measure_operators(step: TrainingStep, steps: int) -> dict[str, Any]:
-    """Return the work of each operator and line, a step, and what watching cost."""
+def measure_operators(
+    step: TrainingStep, steps: int, *, has_warm_up: bool = True
+) -> dict[str, Any]:
+    """Return the work of each operator and line, a step, and what watching cost.
+
+    has_warm_up: watch a step before, which does not count.
+    """
     plain_s: list[float] = []
     backward = BackwardLines()
     watched_s: list[float] = []
@@ -49,7 +56,7 @@ def measure_operators(step: TrainingStep, steps: int) -> dict[str, Any]:
     with PhaseWatch(step.model) as phases:
         operators = OperatorWatch(phases)
         phases.on_backward = backward.watch
-        for index in range(steps + 1):
+        for index in range(-1 if has_warm_up else 0, steps):
             plain_s.append(_time_step(step))
             before_s = _operator_seconds(operators)
             with torch.autograd.set_detect_anomaly(True, check_nan=False), operators:
@@ -57,7 +64,7 @@ def measure_operators(step: TrainingStep, steps: int) -> dict[str, Any]:
             watched_s.append(phases.step_s[-1])
             inside_s.append(_operator_seconds(operators) - before_s)
             backward.release()
-            if not index:  # the first watched step warms the watch up
+            if index < 0:
                 for taken in (plain_s, watched_s, inside_s):
                     taken.clear()
                 for found in (operators.operators, operators.lines, backward.seconds):

@@ -1,5 +1,6 @@
 """Axes: which settings a diagnosis tries, one at a time and together."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ QUICK_BATCH_SIZES = (2, 8, 16)
 WORKERS = (0, 2, 4)
 PREFETCH = 4  # batches of each worker, against the usual 2
 ACCUMULATION = 4
+FIRST = ("dtype", "threads", "batch_size")  # to be tried before all others
+FIRST_BATCH_SIZE = 8
 TOGETHER = "together"  # the axis of settings turned two or more at a time
 
 # Advice never turns these: they change what is learned, or are there to save memory.
@@ -33,7 +36,7 @@ def make_axes(
     longest: int | None = None,
     is_quick: bool = False,
 ) -> list[Axis]:
-    """Return the settings to try one at a time, those whose steps stay short first.
+    """Return the settings to try one at a time, those that most often help first.
 
     cores: that this process may use. longest: tokens that the model takes; None: no limit.
     """
@@ -41,10 +44,10 @@ def make_axes(
     length = baseline.sequence_length
     lengths = [one for one in (length // 2, 2 * length) if one and one <= (longest or one)]
     plans: list[tuple[str, Sequence[object], float]] = [
-        ("workers", WORKERS[:2] if is_quick else WORKERS, 1.5),
-        ("threads", sorted({1, max(1, cores // 2), cores}), 1.0),
         ("dtype", ("float32", "bfloat16"), 1.0),
-        ("batch_size", batch_sizes, 4.0),
+        ("threads", sorted({1, max(1, cores // 2), cores}), 1.0),
+        ("batch_size", batch_sizes, 5.0),
+        ("workers", WORKERS[:2] if is_quick else WORKERS, 1.5),
         ("sequence_length", () if is_quick else lengths, 1.5),
         ("checkpointing", () if is_quick else (False, True), 1.0),
         ("accumulation", () if is_quick else (1, ACCUMULATION), 1.5),
@@ -61,6 +64,32 @@ def make_axes(
         if variants:
             axes.append(Axis(name=name, variants=tuple(dict.fromkeys(variants)), weight=weight))
     return axes
+
+
+def split_first(axes: Sequence[Axis]) -> tuple[list[Axis], list[Axis]]:
+    """Return what to try first, all in one comparison, and the rest.
+
+    First come those of FIRST, of batch sizes the one nearest to FIRST_BATCH_SIZE: where steps are
+    slow there is time for no more.
+    """
+    first, rest = [], []
+    for axis in axes:
+        if axis.name not in FIRST:
+            rest.append(axis)
+        elif axis.name != "batch_size":
+            first.append(axis)
+        else:
+            one = min(axis.variants, key=lambda settings: _distance(settings.batch_size))
+            others = tuple(other for other in axis.variants if other != one)
+            first.append(Axis(name=axis.name, variants=(one,)))
+            if others:
+                rest.append(Axis(name=axis.name, variants=others, weight=axis.weight))
+    return first, rest
+
+
+def _distance(batch_size: int) -> tuple[float, int]:
+    """Return how far a batch size is from the first one to try; of two, the larger is nearer."""
+    return abs(math.log2(batch_size / FIRST_BATCH_SIZE)), -batch_size
 
 
 def make_pairs(

@@ -24,7 +24,7 @@ def check_promise(
     """
     try:
         sweep.start(baseline)
-        sweep.run_axis(Axis(name=CHECK, variants=(advised,)), CHECK_BUDGET_S, is_needed=True)
+        sweep.run_axes([Axis(name=CHECK, variants=(advised,))], CHECK_BUDGET_S, is_needed=True)
     finally:
         sweep.close()
     trial = sweep.trials[-1]

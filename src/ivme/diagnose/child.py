@@ -118,17 +118,17 @@ class _Worker:
             "worker_bytes": _children_bytes(),
         }
 
-    def phases(self, steps: int) -> dict[str, Any]:
+    def phases(self, steps: int, has_warm_up: bool) -> dict[str, Any]:
         """Return the seconds of each phase of so many steps, without a profiler."""
         from ivme.diagnose.anatomy import measure_phases
 
-        return measure_phases(self._built(), steps)
+        return measure_phases(self._built(), steps, has_warm_up=has_warm_up)
 
-    def operators(self, steps: int) -> dict[str, Any]:
+    def operators(self, steps: int, has_warm_up: bool) -> dict[str, Any]:
         """Return time and work of each operator and source line; slower than a plain step."""
         from ivme.diagnose.anatomy import measure_operators
 
-        return measure_operators(self._built(), steps)
+        return measure_operators(self._built(), steps, has_warm_up=has_warm_up)
 
     def kinds(self) -> dict[str, Any]:
         """Return what the memory of a step holds."""

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ivme.diagnose import advice
-from ivme.diagnose.axes import Axis, make_axes, make_pairs
+from ivme.diagnose.axes import Axis, make_axes, make_pairs, split_first
 from ivme.diagnose.ceilings_here import training_ceilings
 from ivme.diagnose.checking import check_promise
 from ivme.diagnose.commands import command_for
@@ -30,6 +30,10 @@ OUTLINE_LIMIT_S = 600.0  # presets and tokens are made on the way
 LEAST_SHARE_S = 1.0  # for any axis, however late it is: short steps need no more
 PAIR_WEIGHT = 4.0  # part of the time that settings turned together get
 FINAL_WEIGHT = 4.0  # part of the time that the confirmation of the advice gets
+ANATOMY_SHARE = 0.3  # of the budget, at most, where steps are slow
+TOO_SLOW = 2.0  # times its part of the budget: what settings may overdraw it by for a verdict
+OVERDRAFT_SHARE = 0.15  # of the budget, at most, to measure the advice again
+LEAST_CONFIRMATION_S = 3.0  # that it may take however small the budget
 COMPILE_SHARE = 1 / 3  # of the budget, at most, for a step to compile
 
 Tell = Callable[[str], None]
@@ -135,9 +139,14 @@ class _Budget:
     def __init__(self, clock: Clock, end_s: float) -> None:
         self._clock, self._end_s = clock, end_s
 
+    @property
+    def seconds(self) -> float:
+        """Return the seconds that are left, 0 where they are overdrawn."""
+        return max(0.0, self._end_s - self._clock.now())
+
     def share(self, weight: float, of_weight: float) -> float:
         """Return the seconds for a part, of all parts that still wait."""
-        return max(LEAST_SHARE_S, (self._end_s - self._clock.now()) * weight / of_weight)
+        return max(LEAST_SHARE_S, self.seconds * weight / of_weight)
 
 
 def _examine_apart(
@@ -149,7 +158,8 @@ def _examine_apart(
     try:
         apart.open(StepProcess(target, process_context()), config.step_limit_s)
         apart.memory = baseline.memory
-        examine(apart, found.ceilings, config.step_limit_s, tell, found.anatomy)
+        room_s = config.budget_s * ANATOMY_SHARE
+        examine(apart, found.ceilings, config.step_limit_s, room_s, tell, found.anatomy)
     finally:
         apart.close()
     leak = found.anatomy.get("leak")
@@ -158,8 +168,7 @@ def _examine_apart(
             f"memory leak: {format_bytes(leak['bytes_per_step'])} more after each step: "
             f"{leak['kept']}"
         )
-    if "left_out" in found.anatomy:
-        found.notes.append(found.anatomy["left_out"])
+    found.notes += found.anatomy["left_out"]
 
 
 def _sweep(
@@ -168,7 +177,7 @@ def _sweep(
     """Try settings one at a time, then together, then the advised ones again."""
     baseline = sweep.baseline
     assert baseline is not None
-    turnable = found.outline["turnable"]
+    turnable, compiling_s = found.outline["turnable"], config.budget_s * COMPILE_SHARE
     axes = make_axes(
         baseline.settings,
         turnable,
@@ -176,23 +185,54 @@ def _sweep(
         longest=found.outline["facts"].get("longest"),
         is_quick=config.is_quick,
     )
+    first, rest = split_first(axes)
     later = FINAL_WEIGHT + PAIR_WEIGHT
-    for index, axis in enumerate(axes):
-        waiting = sum(one.weight for one in axes[index:]) + later
-        share_s = left.share(axis.weight, waiting)
-        first_s = config.budget_s * COMPILE_SHARE if axis.name == "compile" else None
-        sweep.run_axis(axis, share_s, first_s)
+    weights = [sum(axis.weight for axis in first), *(axis.weight for axis in rest)]
+    if first:
+        share_s = left.share(weights[0], sum(weights) + later)
+        sweep.run_axes(first, share_s, max(share_s, left.seconds))
+    for index, axis in enumerate(rest, start=1):
+        share_s = left.share(axis.weight, sum(weights[index:]) + later)
+        most_s = _most_s(share_s, left, sweep)
+        first_s = compiling_s if axis.name == "compile" else None
+        sweep.run_axes([axis], share_s, most_s, first_step_s=first_s)
     best = {name: one.settings for name, one in advice.best_of_axes(sweep.trials).items()}
     failed = {axis.name for axis in axes if not _any_ran(sweep.trials, axis.name)}
     pairs = make_pairs(baseline.settings, best, failed, turnable, is_quick=config.is_quick)
     if pairs is not None:
-        sweep.run_axis(pairs, left.share(PAIR_WEIGHT, later), config.budget_s * COMPILE_SHARE)
-    chosen = advice.choose(baseline.settings, sweep.trials)
-    if chosen is not None:
-        confirmation = Axis(name=advice.CONFIRMED, variants=(chosen.settings,))
-        first_s = config.budget_s * COMPILE_SHARE if chosen.settings.compile else None
-        sweep.run_axis(confirmation, left.share(1.0, 1.0), first_s, is_needed=True)
-        sweep.trials[-1].label = advice.CONFIRMED_PREFIX + sweep.trials[-1].label
+        share_s = left.share(PAIR_WEIGHT, later)
+        most_s = _most_s(share_s, left, sweep)
+        sweep.run_axes([pairs], share_s, most_s, first_step_s=compiling_s)
+    _confirm(config, sweep, found, left, compiling_s)
+
+
+def _most_s(share_s: float, left: _Budget, sweep: Sweep) -> float:
+    """Return what settings may take: part of what others left, but not the confirmation's part."""
+    assert sweep.baseline is not None
+    chosen = advice.choose(sweep.baseline.settings, sweep.trials)
+    spare_s = left.seconds - (sweep.cost_s(chosen.settings) if chosen else 0.0)
+    return min(max(TOO_SLOW * share_s, left.seconds / 3), max(spare_s, share_s))
+
+
+def _confirm(
+    config: DiagnoseConfig, sweep: Sweep, found: _Findings, left: _Budget, compiling_s: float
+) -> None:
+    """Measure what is to be advised once more, if there is time or it is to be checked."""
+    assert sweep.baseline is not None
+    chosen = advice.choose(sweep.baseline.settings, sweep.trials)
+    if chosen is None:
+        return
+    most_s = max(left.seconds, OVERDRAFT_SHARE * config.budget_s, LEAST_CONFIRMATION_S)
+    if sweep.cost_s(chosen.settings) > most_s and not config.check:
+        found.notes.append(
+            f"{chosen.label} was not measured again, there was no time left: raise --budget"
+        )
+        return
+    confirmation = Axis(name=advice.CONFIRMED, variants=(chosen.settings,))
+    first_s = compiling_s if chosen.settings.compile else None
+    share_s = left.share(1.0, 1.0)
+    sweep.run_axes([confirmation], share_s, first_step_s=first_s, is_needed=True)
+    sweep.trials[-1].label = advice.CONFIRMED_PREFIX + sweep.trials[-1].label
 
 
 def _any_ran(trials: Sequence[Trial], axis: str) -> bool:
@@ -296,6 +336,7 @@ def _diagnosis(target: Target, found: _Findings) -> dict[str, Any]:
         "advice": advice.list_advice(first, found.trials, command),
         "unconfirmed": advice.unconfirmed(found.trials),
         "no_help": advice.list_no_help(first, found.trials),
+        "left_out": advice.list_left_out(found.trials),
         "savings": advice.savings(first, found.trials),
         "check": found.check,
         "check_blocks": found.check_comparison and [dict(b) for b in found.check_comparison.blocks],

@@ -3,7 +3,7 @@
 import gc
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from types import CellType, FunctionType
 from typing import Any
@@ -15,7 +15,8 @@ from ivme.measure.memory import release_free_memory, resident_bytes
 
 LEAST_BYTES = 16_384  # a step; less is what allocators and logs do
 GROWING_SHARE = 0.75  # of the steps; a leak grows nearly always, a cache only at first
-NAMED_STEPS = 3
+NAMED_STEPS = 3  # in a row in which what is named must grow; fewer where steps are few
+FEWEST_SIZES = 6  # steps after which the size of the process alone may tell of a leak
 
 Shape = tuple[tuple[int, ...], str, bool]  # shape, dtype, whether it holds a graph
 
@@ -24,6 +25,7 @@ def find_leak(run: Callable[[], object], steps: int) -> dict[str, Any] | None:
     """Return what grows while so many steps run, None if nothing does.
 
     The answer holds the bytes a step, and in words what is kept, as far as that can be found.
+    Fewer steps than FEWEST_SIZES find what Python and torch can count alone.
     """
     gc.collect()
     gc.freeze()  # what is there already is of no interest, and slow to go through
@@ -33,36 +35,36 @@ def find_leak(run: Callable[[], object], steps: int) -> dict[str, Any] | None:
         gc.unfreeze()
 
 
+def _named_steps(steps: int) -> int:
+    return min(NAMED_STEPS, max(2, steps - 1))
+
+
 def _find_leak(run: Callable[[], object], steps: int) -> dict[str, Any] | None:
     """Ask the exact counts first: the process also grows and shrinks for reasons of its own."""
-    sizes = [_size_after(run) for _ in range(steps + 1)]
+    sizes: list[int] = []
+    counts: list[Counter[Shape]] = []
+    for _ in range(steps + 1):
+        run()
+        counts = [*counts[-_named_steps(steps) :], _census()]
+        release_free_memory()
+        sizes.append(resident_bytes())
     growth = [after - before for before, after in pairwise(sizes)]
     growing = sum(one > 0 for one in growth) / len(growth)
     typical_bytes = (sizes[-1] - sizes[len(sizes) // 3]) / (len(sizes) - 1 - len(sizes) // 3)
-    tensors = _tensor_growth(run)
+    tensors = _tensor_growth(counts)
     if tensors:
         return {"bytes_per_step": max(typical_bytes, 0.0), "kept": tensors}
-    python = _python_growth(run)
+    python = _python_growth(run, _named_steps(steps))
     if python:
         return python
-    if growing < GROWING_SHARE or typical_bytes < LEAST_BYTES:
+    if steps < FEWEST_SIZES or growing < GROWING_SHARE or typical_bytes < LEAST_BYTES:
         return None
     kept = "memory outside of Python and of its tensors"
     return {"bytes_per_step": typical_bytes, "kept": kept}
 
 
-def _size_after(run: Callable[[], object]) -> int:
-    run()
-    release_free_memory()
-    return resident_bytes()
-
-
-def _tensor_growth(run: Callable[[], object]) -> str | None:
+def _tensor_growth(counts: Sequence[Counter[Shape]]) -> str | None:
     """Return which tensors there are more of after each step, None if none."""
-    counts = [_census()]
-    for _ in range(NAMED_STEPS):
-        run()
-        counts.append(_census())
     growing = [
         key
         for key in counts[-1]
@@ -72,7 +74,7 @@ def _tensor_growth(run: Callable[[], object]) -> str | None:
         return None
     largest = max(growing, key=_bytes_of)
     shape, dtype, has_graph = largest
-    more = (counts[-1][largest] - counts[0][largest]) / NAMED_STEPS
+    more = (counts[-1][largest] - counts[0][largest]) / (len(counts) - 1)
     text = f"{more:g} more of the tensors {list(shape)} {dtype} after each step"
     holder = _holder_of(largest)
     if holder:
@@ -141,7 +143,7 @@ def _content(cell: CellType) -> Any:
         return None
 
 
-def _python_growth(run: Callable[[], object]) -> dict[str, Any] | None:
+def _python_growth(run: Callable[[], object], steps: int) -> dict[str, Any] | None:
     """Return the line whose memory grows after each step, and by how much, None if there is none.
 
     Of several the one that grows most.
@@ -150,13 +152,13 @@ def _python_growth(run: Callable[[], object]) -> dict[str, Any] | None:
     try:
         run()
         counts = [_bytes_by_line()]
-        for _ in range(NAMED_STEPS):
+        for _ in range(steps):
             run()
             counts.append(_bytes_by_line())
     finally:
         tracemalloc.stop()
     growth = {
-        line: (counts[-1][line] - counts[0][line]) / NAMED_STEPS
+        line: (counts[-1][line] - counts[0][line]) / steps
         for line in counts[-1]
         if all(after[line] - before[line] >= LEAST_BYTES for before, after in pairwise(counts))
     }

@@ -4,14 +4,14 @@ What does not fit into memory, fails or is too slow for the budget is kept as su
 goes on with the rest.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.context import BaseContext
 
 from ivme.diagnose.axes import Axis
 from ivme.diagnose.settings import StepSettings, describe
 from ivme.diagnose.step_process import StepProcess
 from ivme.diagnose.targets import Target
-from ivme.diagnose.trials import BASELINE, Trial, per_work
+from ivme.diagnose.trials import BASELINE, LEAST_CALL_S, Trial, per_work
 from ivme.errors import IvmeError, OutOfMemoryError
 from ivme.measure.clock import Clock, SystemClock
 from ivme.measure.compare import compare
@@ -19,10 +19,11 @@ from ivme.measure.verdict import ComparePlan
 
 BLOCKS = 8  # enough for a verdict, all in one look
 VISITS = 3
-STEPS_BEFORE = 6  # of each variant before the first block: three to warm up, three to calibrate
-SLACK = 1.3  # a busy machine makes steps slower than the first ones were
+FIRST_STEPS = 3  # of each variant when its process is new
+CALIBRATION_STEPS = 3  # of each, and of the baseline, before the first block
 FEWEST_BLOCKS = 6  # that a verdict takes
-TOO_SLOW = 2.0  # times its part of the budget: an axis may overdraw it so far to get a verdict
+SIZES = ("batch_size", "sequence_length")  # axes of which larger values take more memory
+SLACK = 1.3  # a busy machine makes steps slower than the first ones were
 
 
 class Sweep:
@@ -60,30 +61,33 @@ class Sweep:
         for trial in self.trials:
             trial.close()
 
-    def run_axis(
+    def run_axes(
         self,
-        axis: Axis,
+        axes: Sequence[Axis],
         budget_s: float,
-        limit_s: float | None = None,
+        most_s: float | None = None,
         *,
+        first_step_s: float | None = None,
         is_needed: bool = False,
     ) -> None:
-        """Measure the variants of an axis against the baseline, within the budget.
+        """Measure the variants of some axes against the baseline, all in turns.
 
-        limit_s: for the first step, where it may take longer than others: compiling. is_needed:
-        measure them even where the budget is too short.
+        budget_s: what they should take. most_s: what they may take where that is what a verdict
+        needs; variants that need more are left out, the others are not. first_step_s: for the
+        first step, where it may take longer than others: compiling. is_needed: measure them
+        whatever it takes.
         """
-        start_s = self._clock.now()
-        waiting = [self._new_trial(axis, settings) for settings in axis.variants]
+        start_s, most_s = self._clock.now(), most_s or budget_s
+        waiting = [self._new_trial(axis, one) for axis in axes for one in axis.variants]
         is_open: list[Trial] = []
         while waiting:
             trial = waiting.pop(0)
-            left_s = budget_s - (self._clock.now() - start_s)
-            if not is_needed and not self._fits_budget(trial, left_s + (TOO_SLOW - 1) * budget_s):
+            left_s = most_s - (self._clock.now() - start_s)
+            if not is_needed and not self._fits(trial, is_open, left_s):
                 continue
             self._tell(f"{trial.label}: first steps")
             try:
-                self._open(trial, limit_s)
+                self._open(trial, first_step_s)
                 is_open.append(trial)
             except OutOfMemoryError as error:
                 trial.close()
@@ -92,11 +96,15 @@ class Sweep:
                     is_open = []
                     waiting.insert(0, trial)
                     continue
-                self._give_up(trial, waiting, axis, str(error))
+                self._give_up(trial, waiting, str(error))
             except IvmeError as error:
                 trial.close()
                 trial.failure = str(error)
         self._compare(is_open, budget_s - (self._clock.now() - start_s))
+
+    def cost_s(self, settings: StepSettings) -> float:
+        """Return the seconds that a verdict on these settings alone takes, by their size."""
+        return self._cost_s([self._expected_s(settings)], self._expected_s(settings))
 
     def _new_trial(self, axis: Axis, settings: StepSettings) -> Trial:
         assert self.baseline is not None
@@ -108,30 +116,60 @@ class Sweep:
     def _open(self, trial: Trial, limit_s: float | None = None) -> None:
         trial.open(StepProcess(self._target, self._context), self._step_limit_s, limit_s)
 
-    def _fits_budget(self, trial: Trial, left_s: float) -> bool:
-        """Return whether a variant of that size can be measured; note it where not."""
+    def _expected_s(self, settings: StepSettings) -> float:
+        """Return about what a call takes, if tokens cost what they cost the baseline."""
         assert self.baseline is not None
-        settings, own = trial.settings, self.baseline.settings
-        tokens = settings.batch_size * settings.sequence_length * settings.accumulation
-        own_tokens = own.batch_size * own.sequence_length * own.accumulation
-        step_s = self.baseline.expected_step_s * tokens / own_tokens
-        needed_s = step_s * (STEPS_BEFORE + FEWEST_BLOCKS)
-        if needed_s < left_s:
+        own = self.baseline.settings
+        tokens, own_tokens = (
+            one.batch_size * one.sequence_length * one.accumulation for one in (settings, own)
+        )
+        return max(LEAST_CALL_S, self.baseline.expected_step_s * tokens / own_tokens)
+
+    def _cost_s(self, calls_s: Sequence[float], new_s: float) -> float:
+        """Return the seconds of a comparison of such calls, after the first steps of the new one.
+
+        A block runs the baseline twice: the second time as the control.
+        """
+        assert self.baseline is not None
+        variants_s, baseline_s = sum(calls_s), self.baseline.call_s
+        calibration_s = CALIBRATION_STEPS * (baseline_s + variants_s)
+        blocks_s = FEWEST_BLOCKS * (2 * baseline_s + variants_s)
+        return FIRST_STEPS * new_s + calibration_s + blocks_s
+
+    def _fits(self, trial: Trial, is_open: Sequence[Trial], left_s: float) -> bool:
+        """Return whether a variant can be measured beside those that are open; note it if not."""
+        if self._is_too_large(trial):
+            return False
+        call_s = self._expected_s(trial.settings)
+        needed_s = self._cost_s([*(one.call_s for one in is_open), call_s], call_s)
+        if needed_s <= left_s:
             return True
-        trial.failure = (
-            f"left out: about {needed_s:.0f} s of steps do not fit into the "
-            f"{max(left_s, 0.0):.0f} s left for it; raise --budget"
+        trial.leave_out(
+            f"about {needed_s:.0f} s of steps do not fit into the {max(left_s, 0.0):.0f} s left "
+            "for it; raise --budget"
         )
         return False
 
-    def _give_up(self, trial: Trial, waiting: list[Trial], axis: Axis, reason: str) -> None:
+    def _is_too_large(self, trial: Trial) -> bool:
+        """Return whether a smaller one of its axis did not fit into memory; note it if so."""
+        if trial.axis not in SIZES:
+            return False
+        value = getattr(trial.settings, trial.axis)
+        smaller = [
+            one
+            for one in self.trials
+            if one.is_out_of_memory
+            and one.axis == trial.axis
+            and getattr(one.settings, trial.axis) < value
+        ]
+        if smaller:
+            trial.leave_out(f"{smaller[0].label} does not fit into memory, and this is larger")
+        return bool(smaller)
+
+    def _give_up(self, trial: Trial, waiting: list[Trial], reason: str) -> None:
         """Note that a size does not fit, and leave out the larger ones of its axis."""
-        trial.failure = reason
-        if axis.name not in ("batch_size", "sequence_length"):
-            return
-        value = getattr(trial.settings, axis.name)
-        for other in [one for one in waiting if getattr(one.settings, axis.name) > value]:
-            other.failure = f"left out: {trial.label} does not fit into memory, and this is larger"
+        trial.failure, trial.is_out_of_memory = reason, True
+        for other in [one for one in waiting if self._is_too_large(one)]:
             waiting.remove(other)
 
     def _compare(self, trials: list[Trial], budget_s: float) -> None:
@@ -141,7 +179,7 @@ class Sweep:
             left = list(trials)
             while left:
                 round_s = sum(one.call_s for one in (self.baseline, self.baseline, *left))
-                calls = STEPS_BEFORE // 2 + FEWEST_BLOCKS + 1
+                calls = CALIBRATION_STEPS + FEWEST_BLOCKS + 1
                 plan = self.plan(max(budget_s, SLACK * calls * round_s))
                 if self._compare_all(left, plan):
                     break

@@ -14,7 +14,8 @@ from ivme.measure.verdict import CONTROL, ComparePlan, judge
 
 LEAST_CALL_S = 0.05  # shorter steps are run several at a time: a request takes 0.1 ms
 BASELINE = "the present set-up"
-WARMUP_STEPS = 2  # after the first
+WARMUP_STEPS = 2  # after the first; one where steps are slow
+SLOW_STEP_S = 1.0
 BUILD_STEPS = 2  # as long as so many hanging steps may loading a model take
 
 
@@ -36,6 +37,8 @@ class Trial:
     notes: list[str] = field(default_factory=list)
     comparison: Comparison | None = None
     failure: str | None = None
+    is_left_out: bool = False  # never tried; `failure` says why
+    is_out_of_memory: bool = False
 
     def open(
         self, process: StepProcess, step_limit_s: float, first_limit_s: float | None = None
@@ -50,9 +53,15 @@ class Trial:
         self.tokens, self.items = built["tokens"], built["items"]
         self.notes += built["notes"]
         first = process.request("run", first_limit_s or step_limit_s, steps=1)
-        warm = process.request("run", WARMUP_STEPS * step_limit_s, steps=WARMUP_STEPS)
+        is_slow = first_limit_s is None and first["seconds"][0] > SLOW_STEP_S
+        steps = 1 if is_slow else WARMUP_STEPS
+        warm = process.request("run", steps * step_limit_s, steps=steps)
         self.first_step_s, self.expected_step_s = first["seconds"][0], min(warm["seconds"])
         self.memory = process.request("memory", step_limit_s)
+
+    def leave_out(self, reason: str) -> None:
+        """Note why the settings are not tried."""
+        self.is_left_out, self.failure = True, f"left out: {reason}"
 
     def close(self) -> None:
         """End the process; the samples stay."""

@@ -68,7 +68,7 @@ def promise_sentences(record: Record) -> list[str]:
         return []
     measurement, diagnosis = found
     if not samples(measurement, "step"):
-        return []
+        return [_no_advice(record, diagnosis)] if diagnosis.get("left_out") else []
     doubt = diagnosis.get("unconfirmed")
     if doubt:
         return [
@@ -76,7 +76,7 @@ def promise_sentences(record: Record) -> list[str]:
             f"again: {_times(doubt)} times as fast (95% interval {_interval(doubt)})."
         ]
     if not diagnosis["advice"]:
-        return ["Nothing that was tried makes this training faster beyond doubt."]
+        return [_no_advice(record, diagnosis)]
     first = best_advice(diagnosis)
     text = f"{_capital(first['label'])}: {_times(first)} times as fast"
     if first.get("tokens_per_s"):
@@ -85,6 +85,18 @@ def promise_sentences(record: Record) -> list[str]:
         now = format_rate(_rate(measurement), "tokens/s")
         text += f", {rate} in place of {now}"
     return [f"{text} (95% interval {_interval(first)})."]
+
+
+def _no_advice(record: Record, diagnosis: Mapping[str, Any]) -> str:
+    left_out = diagnosis.get("left_out", ())
+    if not record.comparisons:
+        reason = f" ({left_out[0]['label']} was {left_out[0]['reason']})" if left_out else ""
+        return f"Nothing could be tried, so nothing is known of what would help{reason}."
+    text = "Nothing that was tried makes this training faster beyond doubt"
+    if not left_out:
+        return f"{text}."
+    count = "1 setting was" if len(left_out) == 1 else f"{len(left_out)} settings were"
+    return f"{text}; {count} not tried."
 
 
 def best_advice(diagnosis: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -172,7 +184,7 @@ def diagnosis_advice_section(record: Record) -> Section | None:
         blocks.append(table)
     for one in diagnosis["advice"]:
         blocks += [Paragraph(text=advice_sentence(one)), Command(text=one["command"])]
-    for build in (savings_table, no_help_table):
+    for build in (savings_table, no_help_table, left_out_table):
         table = build(record)
         if table is not None:
             blocks.append(table)
@@ -217,6 +229,21 @@ def no_help_table(record: Record) -> Table | None:
             number_column("Times as fast", (_if_measured(_times, one) for one in rows)),
             number_column("95% interval", (_if_measured(_interval, one) for one in rows)),
             text_column("Why", (one["failure"] or one.get("verdict", "") for one in rows)),
+        ],
+    )
+
+
+def left_out_table(record: Record) -> Table | None:
+    """Return what was not tried, and why."""
+    found = diagnosed(record)
+    rows = found[1].get("left_out") if found else None
+    if not rows:
+        return None
+    return build_table(
+        "Not tried",
+        [
+            text_column("Change", (one["label"] for one in rows)),
+            text_column("Why", (one["reason"].removeprefix("left out: ") for one in rows)),
         ],
     )
 

@@ -1,0 +1,127 @@
+"""Sweeps over steps that take no time: their processes tell a clock how long they would."""
+
+import pytest
+
+from ivme.diagnose import advice, sweep
+from ivme.diagnose.configuration import DiagnoseConfig
+from ivme.diagnose.diagnosis import _Budget, _Findings, _sweep
+from ivme.diagnose.settings import StepSettings
+from ivme.diagnose.targets import MODEL, Target
+from ivme.errors import OutOfMemoryError
+
+TURNABLE = ("batch_size", "sequence_length", "dtype", "workers", "threads", "accumulation")
+
+
+class FakeClock:
+    """A clock that only processes move."""
+
+    def __init__(self):
+        self.now_s = 0.0
+
+    def now(self):
+        return self.now_s
+
+    def rest(self):
+        pass
+
+
+class FakeProcess:
+    """A process whose steps take `step_s` for 1,024 tokens, half of it in bfloat16."""
+
+    clock: FakeClock
+    step_s: float
+    largest: int
+
+    def __init__(self, target, context):
+        self.settings = None
+
+    def request(self, name, limit_s, **arguments):
+        if name == "build":
+            self.settings = StepSettings(**arguments["settings"])
+            if self.settings.batch_size > self.largest:
+                raise OutOfMemoryError("out of memory: no more")
+            return {"tokens": self.tokens, "items": self.settings.batch_size, "notes": []}
+        if name == "memory":
+            return {"peak_bytes": 1_000_000}
+        seconds = self.step_s * self.tokens / 1024 / (1 + (self.settings.dtype == "bfloat16"))
+        self.clock.now_s += arguments["steps"] * seconds
+        taken = [seconds] * arguments["steps"]
+        return {"seconds": taken, "processor_s": taken}
+
+    @property
+    def tokens(self):
+        one = self.settings
+        return one.batch_size * one.sequence_length * one.accumulation
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Return a function that sweeps over such steps, and gives trials, notes and seconds."""
+
+    def sweep_over(step_s, budget_s, *, largest=1000):
+        clock = FakeClock()
+        attributes = {"clock": clock, "step_s": step_s, "largest": largest}
+        process = type("Process", (FakeProcess,), attributes)
+        monkeypatch.setattr(sweep, "StepProcess", process)
+        target = Target(kind=MODEL, reference="model")
+        tried = sweep.Sweep(
+            target, None, step_limit_s=60.0, seed=0, tell=lambda text: None, clock=clock
+        )
+        tried.start(StepSettings(threads=2))
+        found = _Findings(outline={"turnable": TURNABLE, "facts": {}})
+        config = DiagnoseConfig(target="model", budget_s=budget_s)
+        _sweep(config, tried, found, _Budget(clock, budget_s), cores=2)
+        return {one.label: one for one in tried.trials}, found.notes, clock.now_s
+
+    return sweep_over
+
+
+def test_slow_steps_get_a_verdict_on_what_most_often_helps(run):
+    trials, notes, took_s = run(2.5, 100.0)
+    assert trials["bfloat16"].comparison.verdict == "faster"
+    assert trials["batch 8"].is_left_out
+    assert trials["batch 32"].failure.startswith("left out: about")
+    assert took_s < 120
+    confirmed = any(label.startswith(advice.CONFIRMED_PREFIX) for label in trials)
+    assert confirmed != any("was not measured again" in note for note in notes)
+
+
+def test_what_takes_longer_than_the_budget_is_left_out_and_nothing_is_claimed(run):
+    trials, notes, took_s = run(20.0, 60.0)
+    assert {one.is_left_out for label, one in trials.items() if one.axis} == {True}
+    assert took_s == 3 * 20.0 - 20.0  # one warm-up step: they are slow
+    assert notes == []
+
+
+@pytest.mark.parametrize("step_s", [0.02, 0.1, 0.4, 1.0])
+def test_the_budget_is_kept_and_the_advice_confirmed(run, step_s):
+    trials, notes, took_s = run(step_s, 130.0)
+    assert took_s < 1.15 * 130
+    assert notes == []
+    assert trials[f"{advice.CONFIRMED_PREFIX}bfloat16"].comparison is not None
+
+
+def test_short_steps_leave_nothing_out(run):
+    trials, _, _ = run(0.1, 130.0)
+    assert [one.label for one in trials.values() if one.is_left_out] == []
+    assert {"batch 4", "batch 32", "4 workers"} <= set(trials)
+
+
+def test_of_sizes_that_do_not_fit_the_larger_ones_are_not_tried(run):
+    trials, _, _ = run(0.1, 130.0, largest=4)
+    assert trials["batch 8"].failure == "out of memory: no more"
+    assert trials["batch 32"].failure == (
+        "left out: batch 8 does not fit into memory, and this is larger"
+    )
+    assert trials["batch 4"].comparison is not None
+
+
+def test_what_was_left_out_is_not_said_to_be_of_no_help(run):
+    trials, _, _ = run(2.5, 100.0)
+    rows = list(trials.values())
+    left_out = {one["label"] for one in advice.list_left_out(rows)}
+    assert "batch 32" in left_out
+    assert not left_out & {one["label"] for one in advice.list_no_help(rows[0], rows)}

@@ -49,7 +49,8 @@ def loadtest(
     distinct: Annotated[
         bool,
         typer.Option(
-            "--distinct", help="Number the texts, so that no answer comes from a server's cache."
+            "--distinct",
+            help="Mark each text by run and number: no answer comes from a server's cache.",
         ),
     ] = False,
     timeout: Annotated[

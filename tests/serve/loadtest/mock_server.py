@@ -11,7 +11,11 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
 LAST = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{}"
 BUSY = b'HTTP/1.1 429 Busy\r\nRetry-After: 1\r\nContent-Length: 17\r\n\r\n{"error": "full"}'
+CONFLICT = b"HTTP/1.1 409 Conflict\r\nContent-Length: 0\r\n\r\n"
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+
+
+BODIES: set[bytes] = set()  # that came before
 
 
 class Server(asyncio.Protocol):
@@ -26,7 +30,7 @@ class Server(asyncio.Protocol):
         head, end, body = self.came.partition(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0] or 0)
         if end and len(body) == length:
-            self.came = b""
+            self.came, self.body = b"", body
             Server.served += 1
             getattr(self, self.mode)()
 
@@ -56,6 +60,11 @@ class Server(asyncio.Protocol):
     def refusing(self):
         """Refuse every other request."""
         self.transport.write(BUSY if Server.served % 2 else ANSWER)
+
+    def remembering(self):
+        """Refuse what came before."""
+        self.transport.write(CONFLICT if self.body in BODIES else ANSWER)
+        BODIES.add(self.body)
 
     def chunked(self):
         self.transport.write(CHUNKED[:30])

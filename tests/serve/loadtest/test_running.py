@@ -125,9 +125,18 @@ def test_texts_that_repeat_are_told_unless_numbered(serve):
     notes = summarize(load(url)).notes
     assert notes == (
         "20 texts were sent 3.0 times each: a server that keeps answers gave some from its "
-        "cache; --distinct numbers the texts",
+        "cache; --distinct makes them differ",
     )
     assert summarize(load(url, distinct=True)).notes == ()
+
+
+def test_no_two_requests_of_any_run_are_alike_if_they_are_to_differ(serve):
+    url = serve("remembering").url
+    for _ in range(2):
+        summary = summarize(load(url, distinct=True))
+        assert (summary.answered, summary.failed) == (50, {})
+    load(url)
+    assert summarize(load(url)).failed == {"409": 50}
 
 
 def test_a_port_where_nobody_listens_is_an_error_before_the_load(serve):

@@ -23,6 +23,7 @@ def result(latencies_s, *, slip_s=0.0, outcome="200", **run):
         config=LoadConfig(url=url, rate_per_s=100, duration_s=len(latencies_s) / 100),
         target=find_target(url, allow_remote=False),
         texts=len(latencies_s),
+        token="a1b2c3",
         first_s=0.1,
         run=Run(samples=samples, **run),
     )

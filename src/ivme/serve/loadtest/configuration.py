@@ -28,7 +28,7 @@ class LoadConfig:
     timeout_s: float = 30.0  # of a request, from the moment when it was due
     good_within_s: float | None = None  # later answers do not count as goodput; None: all count
     max_connections: int = 1000
-    distinct: bool = False  # number the texts, so that no answer comes from a cache
+    distinct: bool = False  # mark each text by run and number: no answer comes from a cache
     allow_remote: bool = False
     api_key: str | None = None
 

@@ -47,7 +47,7 @@ def load_record_of(
         "loadtest",
         command,
         asdict(read_inventory()),
-        {**result.config.as_settings(), "texts": result.texts},
+        {**result.config.as_settings(), "texts": result.texts, "run_token": result.token},
         measurements=[measurement],
         notes=summary.notes,
         is_complete=result.is_complete,

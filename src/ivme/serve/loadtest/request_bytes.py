@@ -10,11 +10,18 @@ from ivme.serve.loadtest.target import Target
 
 
 class RequestBytes:
-    """The requests of a load test, by number: the texts in a seeded order, again and again."""
+    """The requests of a load test, by number: the texts in a seeded order, again and again.
 
-    def __init__(self, config: LoadConfig, target: Target, texts: Sequence[str]) -> None:
+    token: of the run; with `distinct` it stands before the number, so that no text equals one of
+    an earlier run, which a server may have kept the answer to.
+    """
+
+    def __init__(
+        self, config: LoadConfig, target: Target, texts: Sequence[str], token: str
+    ) -> None:
         self._head = _head(config, target)
         self._is_distinct = config.distinct
+        self._token = token.encode()
         bodies = [json.dumps({"text": text}, ensure_ascii=False).encode() for text in texts]
         random.Random(config.seed).shuffle(bodies)
         self._bodies = bodies
@@ -30,7 +37,8 @@ class RequestBytes:
         if not self._is_distinct:
             return self._requests[number % len(self._requests)]
         body = self._bodies[number % len(self._bodies)]
-        return self._with_head(b'%s (%d)"}' % (body.removesuffix(b'"}'), number))
+        mark = b' (%s %d)"}' % (self._token, number)
+        return self._with_head(body.removesuffix(b'"}') + mark)
 
     def _with_head(self, body: bytes) -> bytes:
         return b"%sContent-Length: %d\r\n\r\n%s" % (self._head, len(body), body)

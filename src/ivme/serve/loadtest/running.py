@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ from ivme.serve.loadtest.precise_loop import precise_loop
 from ivme.serve.loadtest.request_bytes import RequestBytes
 from ivme.serve.loadtest.target import Target, find_target
 
+BEFORE_ALL = -1  # number of the one request before the load
 SPARE_FILES = 64  # of this process, beside connections
 _REFUSALS = {
     "401": "the server wants a key: give it by --api-key or IVME_API_KEY",
@@ -29,6 +31,7 @@ class LoadResult:
     config: LoadConfig
     target: Target
     texts: int
+    token: str  # that numbered texts carry, new in each run
     first_s: float  # the one request before the load
     run: Run
 
@@ -66,10 +69,13 @@ async def _run(
     texts: Sequence[str],
     tell: Callable[[Progress], None],
 ) -> LoadResult:
-    requests = RequestBytes(config, target, texts)
-    first_s = await _first_answer(config, target, requests(0))
+    token = secrets.token_hex(3)
+    requests = RequestBytes(config, target, texts, token)
+    first_s = await _first_answer(config, target, requests(BEFORE_ALL))
     run = await Generator(config, target, requests, tell).run()
-    return LoadResult(config=config, target=target, texts=requests.texts, first_s=first_s, run=run)
+    return LoadResult(
+        config=config, target=target, texts=requests.texts, token=token, first_s=first_s, run=run
+    )
 
 
 async def _first_answer(config: LoadConfig, target: Target, request: bytes) -> float:

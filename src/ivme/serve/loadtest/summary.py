@@ -157,7 +157,7 @@ def _notes(result: "LoadResult", tally: Counter[str]) -> Sequence[str]:
     if repeats > 1 and not config.distinct:
         notes.append(
             f"{result.texts:,} texts were sent {repeats:,.1f} times each: a server that keeps "
-            "answers gave some from its cache; --distinct numbers the texts"
+            "answers gave some from its cache; --distinct makes them differ"
         )
     if tally[TIMED_OUT]:
         notes.append(

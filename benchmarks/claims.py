@@ -47,6 +47,7 @@ EXPERIMENTS = {  # name -> module and function in claim_experiments
     "dynamic-int8": "encoder_speed:dynamic_int8",
     "onnx-runtime": "encoder_speed:onnx_runtime",
     "shorter-texts": "encoder_speed:shorter_texts",
+    "load-time": "encoder_speed:load_time",
     "first-request": "encoder_speed:first_request",
     "process-memory": "encoder_memory:process_memory",
     "gradient-memory": "encoder_memory:gradient_memory",

@@ -20,29 +20,39 @@ from ivme.measure.fresh_process import measure_in_fresh_process
 from ivme.measure.records import new_record, save_record
 from mm_rec import MMRecForCausalLM, preset_config
 from mm_rec.core.allocation import keep_freed_memory, return_freed_memory
+from mm_rec.core.quantization import prepare_qat
 
 HERE = Path(__file__)
 RUNS = 5  # of each case
 
 
 def train_step(
-    preset: str, batch_size: int, tokens: int, chunk_size: int, *, is_checkpointed: bool
-) -> int:
-    """Train one step; chunk_size 0: the text in one piece. Returns the tokens."""
+    preset: str,
+    batch_size: int,
+    tokens: int,
+    chunk_size: int = 0,
+    *,
+    is_checkpointed: bool = False,
+    is_bfloat16: bool = False,
+    is_quantized: bool = False,
+) -> None:
+    """Train one step; chunk_size 0: the text in one piece."""
     _ = return_freed_memory() if is_checkpointed else keep_freed_memory()  # as the trainer does
     torch.manual_seed(0)
     model = MMRecForCausalLM(preset_config(preset)).train()
+    if is_quantized:
+        prepare_qat(model)
     if is_checkpointed:
         model.gradient_checkpointing_enable()
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     ids = torch.randint(0, model.config.vocab_size, (batch_size, tokens))
     state = None
     for part in ids.split(chunk_size or tokens, dim=1):
-        output = model(part, state=state, labels=part)
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat16):
+            output = model(part, state=state, labels=part)
         output.loss.backward()
         state = output.state.detach()
     optimizer.step()
-    return tokens
 
 
 def read(preset: str, tokens: int, chunk_size: int) -> int:

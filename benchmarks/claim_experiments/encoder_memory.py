@@ -1,8 +1,11 @@
 """Memory of encoders in fresh processes: whole ones with their libraries, and single passes."""
 
+import contextlib
 from collections.abc import Callable
 
 from claim_experiments.findings import FRESH_RUNS, Findings, Place, exact, fact, saved_memory
+from ivme.evidence.needs import no_java
+from ivme.hardware.inventory import read_inventory
 from ivme.measure.fresh_process import measure_in_fresh_process
 
 FORWARD = "claim_experiments.encoder_memory:forward"
@@ -50,10 +53,21 @@ def model_sizes(place: Place) -> Findings:
 
 
 def whole_ensemble(place: Place) -> Findings:
-    """Measure a process that loads BERT, RoBERTa and the tabular members, and answers."""
-    case = {"models": [place.model(name) for name in ("bert-base", "roberta-base")]}
+    """Measure a process that loads BERT, RoBERTa and the tabular members, and answers.
+
+    Where Java is, three models of H2O answer too, and the memory of its process is added.
+    """
+    lacks = no_java(read_inventory())
+    models = [place.model(name) for name in ("bert-base", "roberta-base")]
+    case = {"models": models, "has_h2o": lacks is None, "threads": place.threads}
     runs = [measure_in_fresh_process(ANSWER, case) for _ in range(place.size(FRESH_RUNS, 1))]
-    return Findings(facts={"bytes": fact([float(run.peak_memory_bytes) for run in runs])})
+    note = None if lacks is None else f"without H2O: {lacks}"
+    return Findings(
+        facts={
+            "bytes": fact([float(run.peak_memory_bytes + run.value) for run in runs], note),
+            "bytes of H2O": fact([float(run.value) for run in runs]),
+        }
+    )
 
 
 def forward(model: str, batch_size: int, tokens: int, device: str = "cpu") -> None:
@@ -90,15 +104,27 @@ def _reading(
     return read
 
 
-def ensemble_answer(models: list[str]) -> None:
-    """Train small tabular members, load the transformers, and score a text with all of them."""
+def ensemble_answer(models: list[str], has_h2o: bool, threads: int) -> int:
+    """Make small tabular members, load the transformers, and score a text with all of them.
+
+    Returns the bytes of H2O's process beside this one.
+    """
     import tempfile
     from pathlib import Path
 
+    import psutil
+    from ensemble_optimisations import Place as Rows
+    from ensemble_optimisations import _ask_all, _h2o_models
     from ensemble_scoring import WORDS, text_of, train_members
 
     text = text_of(WORDS, 0)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        if has_h2o:
+            place = Rows(bert=models[0], threads=threads, folder=Path(folder), text=text, texts=())
+            h2o_models, frame, _ = stack.enter_context(_h2o_models(place))
+            _ask_all(h2o_models, frame())
         train_members(Path(folder, "tabular")).score(text)
         for model in models:
             forward(model, 1, 512)
+        children = psutil.Process().children(recursive=True)
+        return sum(one.memory_info().rss for one in children)

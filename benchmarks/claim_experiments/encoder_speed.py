@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import statistics
 import subprocess
 import sys
 import time
@@ -11,7 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from ensemble_scoring import WORDS, text_of
 
-from claim_experiments.findings import Findings, Place, exact, fact, in_turns, seconds_of
+from claim_experiments.findings import (
+    Findings,
+    Place,
+    exact,
+    fact,
+    in_turns,
+    samples_of,
+    seconds_of,
+)
 from ivme.engines.protocol import EngineOptions, Session
 from ivme.engines.registry import choose_engine
 from ivme.models.corpus import corpus_documents
@@ -19,8 +28,9 @@ from ivme.models.loading import LoadedModel, load_model
 from ivme.models.synthetic import synthetic_workload
 
 SENTENCE_TOKENS, TEXT_TOKENS, MOST_TOKENS = 64, 128, 512
-MIXED_TEXTS = 16
+MIXED_TEXTS = 8
 CALLS = 20
+LOADS = 8
 FIRST_REQUESTS = 2  # fresh processes
 
 
@@ -83,7 +93,7 @@ def padding(place: Place) -> Findings:
         _session(place, "distilbert", pad_to=MOST_TOKENS) as fixed,
         _session(place, "distilbert") as dynamic,
     ):
-        ways = {"fixed": _asks(fixed, texts), "dynamic": _asks(dynamic, texts)}
+        ways = {"dynamic": _asks(dynamic, texts), "fixed": _asks(fixed, texts)}
         return Findings(comparisons=in_turns(ways, place))
 
 
@@ -154,8 +164,26 @@ def shorter_texts(place: Place) -> Findings:
         _session(place, "bert-base", max_length=256) as cut,
     ):
         texts = [text_of(2 * WORDS, 0)]
-        ways = {"512 tokens": _asks(whole, texts), "256 tokens": _asks(cut, texts)}
+        ways = {"256 tokens": _asks(cut, texts), "512 tokens": _asks(whole, texts)}
         return Findings(comparisons=in_turns(ways, place))
+
+
+def load_time(place: Place) -> Findings:
+    """Time loading DistilBERT again and again, and a text that it reads."""
+    reference = place.model("distilbert")
+    load_model(reference)  # so that the preset is made, and its files are in memory
+    loads_s = [load_model(reference).load_s for _ in range(place.size(LOADS, 2))]
+    with _session(place, "distilbert") as session:
+        texts = _texts(session.model, SENTENCE_TOKENS, 1)
+        answers_s = samples_of(_asks(session, texts), CALLS)
+    answer_s = statistics.median(answers_s)
+    return Findings(
+        facts={
+            "load_s": fact(loads_s),
+            "answer_s": fact(answers_s),
+            "load over answer": fact([one / answer_s for one in loads_s]),
+        }
+    )
 
 
 def first_request(place: Place) -> Findings:

@@ -2,16 +2,12 @@
 
 import tempfile
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from claim_experiments.findings import Findings, Place, exact, saved_memory
 from mm_rec import MMRecForCausalLM, preset_config
-from mm_rec.core.allocation import keep_freed_memory, return_freed_memory
-from mm_rec.core.quantization import export_int8, prepare_qat
+from mm_rec.core.quantization import export_int8
 
-TRAIN = "claim_experiments.training_memory_use:train_step"
+TRAIN = "training_memory:train_step"  # of benchmarks/
 
 
 def chunking(place: Place) -> Findings:
@@ -59,31 +55,3 @@ def total_memory(place: Place) -> Findings:
     chunk = place.size(1024, 64)
     after = {**case, "chunk_size": chunk, "is_checkpointed": True, "is_bfloat16": True}
     return Findings(facts=saved_memory(TRAIN, case, after, place))
-
-
-def train_step(
-    preset: str,
-    batch_size: int,
-    tokens: int,
-    chunk_size: int = 0,
-    is_checkpointed: bool = False,
-    is_bfloat16: bool = False,
-    is_quantized: bool = False,
-) -> None:
-    """Train one step in a fresh process; chunk_size 0: the text in one piece."""
-    _ = return_freed_memory() if is_checkpointed else keep_freed_memory()  # as the trainer does
-    torch.manual_seed(0)
-    model = MMRecForCausalLM(preset_config(preset)).train()
-    if is_quantized:
-        prepare_qat(model)
-    if is_checkpointed:
-        model.gradient_checkpointing_enable()
-    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    ids = torch.randint(0, model.config.vocab_size, (batch_size, tokens))
-    state: Any = None
-    for part in ids.split(chunk_size or tokens, dim=1):
-        with torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat16):
-            output = model(part, state=state, labels=part)
-        output.loss.backward()
-        state = output.state.detach()
-    optimizer.step()

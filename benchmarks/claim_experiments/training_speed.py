@@ -1,7 +1,9 @@
 """Speed of MM-Rec's training step: compiled, with kernels, with all of it, and where time goes."""
 
+import os
+import subprocess
+import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,14 +11,20 @@ import torch
 from training_step import PLAIN, REFERENCES, Training
 
 import mm_rec_scan_cpu
-from claim_experiments.findings import Findings, Place, exact, fact, in_turns
+from claim_experiments.findings import (
+    WARMUP_CALLS,
+    Findings,
+    Place,
+    exact,
+    fact,
+    in_turns,
+    over_the_best,
+    samples_of,
+)
 from ivme.diagnose.phases import PhaseWatch
-from ivme.diagnose.settings import StepSettings
+from ivme.diagnose.settings import StepSettings, describe
 from ivme.diagnose.targets import find_target
 from ivme.diagnose.training_step import TrainingStep, build_step
-from ivme.measure.records import Comparison
-from ivme.measure.statistics import hierarchical_interval, median
-from ivme.measure.verdict import log_differences
 from ivme.models.corpus import corpus_text
 from mm_rec.core.allocation import keep_freed_memory
 from mm_rec.data.batches import BatchSource
@@ -28,6 +36,7 @@ from mm_rec.ops.memory.reference import matrix_memory
 BATCH_SIZES = (2, 4, 8, 16, 32)
 ITEMS = 32  # in what a call trains on, whatever the batch size
 PHASE_STEPS = 40
+ITEMS_CUT = 16  # of a batch
 
 
 def compiled(place: Place) -> Findings:
@@ -58,8 +67,8 @@ def vectorized(place: Place) -> Findings:
     query, key, value = (torch.randn(2, steps, 4, 32) for _ in range(3))
     inputs = (query, key, value, torch.zeros(2, 1, 4, 32, 32), [1024.0])
     ways = {
-        "loop over time": lambda: matrix_memory(*inputs),
         "vectorized": lambda: chunked_matrix_memory(*inputs),
+        "loop over time": lambda: matrix_memory(*inputs),
     }
     return Findings(comparisons=in_turns(ways, place))
 
@@ -75,7 +84,7 @@ def total_speed(place: Place) -> Findings:
         with REFERENCES[PLAIN]():
             plain.step()
 
-    ways = {"plain PyTorch": plain_step, "all optimizations": fast.step}
+    ways = {"all optimizations": fast.step, "plain PyTorch": plain_step}
     return Findings(comparisons=in_turns(ways, place))
 
 
@@ -88,19 +97,44 @@ def batches(place: Place) -> Findings:
     ways = {name: _repeated(step) for name, step in steps.items()}
     comparisons = in_turns(ways, place, warmup_calls=1)
     alone = [one for one in comparisons if "workers" not in one.variant]
-    return Findings(comparisons=comparisons, facts={"8 or 16 over the best": _beside_best(alone)})
+    ratios = {one.variant: one.ratio for one in alone}
+    chosen = min(("batch 8", "batch 16"), key=ratios.__getitem__)
+    other = {"batch 8", "batch 16"} - {chosen}
+    beside = over_the_best([one for one in alone if one.variant not in other], chosen)
+    return Findings(comparisons=comparisons, facts={"8 or 16 over the best": beside})
 
 
 def threads(place: Place) -> Findings:
-    """Compare a step on one thread with one on as many as torch takes by itself."""
+    """Compare a step on one thread, half of the cores, all, and as many as torch takes itself."""
     step = _step(2, place.size(512, 32))
+    chosen, cores = _default_threads(), len(os.sched_getaffinity(0))
+    counts = sorted({1, max(1, cores // 2), cores, chosen})
 
-    def on(count: int) -> None:
-        torch.set_num_threads(count)
-        step.run()
+    def on(count: int) -> Callable[[], object]:
+        def run() -> None:
+            torch.set_num_threads(count)
+            step.run()
 
-    ways = {"1 thread": lambda: on(1), "as torch chooses": lambda: on(place.threads)}
-    return Findings(comparisons=in_turns(ways, place))
+        return run
+
+    names = {count: describe({"threads": count}) for count in counts}
+    ways = {names[count]: on(count) for count in reversed(counts)}
+    comparisons = in_turns(ways, place, has_equal_threads=False)
+    beside = over_the_best(comparisons, names[chosen])
+    return Findings(
+        comparisons=comparisons,
+        facts={"as torch chooses": exact(chosen), "as torch chooses, over the best": beside},
+    )
+
+
+def _default_threads() -> int:
+    """Return the threads that torch takes in a fresh process which nobody tells how many."""
+    program = "import torch; print(torch.get_num_threads())"
+    told = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    environment = {name: value for name, value in os.environ.items() if name not in told}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    return int(done.stdout)
 
 
 def phases(place: Place) -> Findings:
@@ -128,17 +162,21 @@ def phases(place: Place) -> Findings:
 
 
 def data(place: Place) -> Findings:
-    """Time what a batch of 16 items of 512 tokens takes to be made, an item."""
+    """Time what an item of 512 tokens takes: to tokenize its text, and to be cut into a batch."""
+    length, calls = place.size(512, 32), place.size(200, 20)
+    tokenize = _step(2, length).tokenize_item
+    assert tokenize is not None
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = train_tokenizer("bytes", [], 257)
         files = prepare([corpus_text(2_000_000)], tokenizer, Path(folder))
-        source = BatchSource(files.train, 16, place.size(512, 32), 0)
-        samples = []
-        for step in range(place.size(200, 20)):
-            start_s = time.perf_counter()
-            source.batch(step)
-            samples.append((time.perf_counter() - start_s) / 16)
-    return Findings(facts={"item_s": fact(samples)})
+        source = BatchSource(files.train, ITEMS_CUT, length, 0)
+        steps = iter(range(calls + WARMUP_CALLS))
+        cut_s = samples_of(lambda: source.batch(next(steps)), calls)
+    tokenized_s, cut_s = samples_of(tokenize, calls), [one / ITEMS_CUT for one in cut_s]
+    whole_s = [one + other for one, other in zip(tokenized_s, cut_s, strict=True)]
+    return Findings(
+        facts={"tokenize_s": fact(tokenized_s), "cut_s": fact(cut_s), "item_s": fact(whole_s)}
+    )
 
 
 def sizes(place: Place) -> Findings:
@@ -169,22 +207,3 @@ def _repeated(step: TrainingStep) -> Callable[[], None]:
             step.run()
 
     return run
-
-
-def _beside_best(comparisons: list[Comparison]) -> dict[str, float]:
-    """Return the time of the better of 8 and 16 over that of the best size of all."""
-    ratios = {one.variant: one.ratio for one in comparisons} | {comparisons[0].baseline: 1.0}
-    chosen = min(("batch 8", "batch 16"), key=ratios.__getitem__)
-    best = min((name for name in ratios if name not in ("batch 8", "batch 16")), key=ratios.get)
-    logs = {
-        one.variant: log_differences(one.blocks, one.baseline, one.variant) for one in comparisons
-    }
-    zeros = [[0.0] * len(block) for block in logs[chosen]]
-    pairs = zip(logs[chosen], logs.get(best, zeros), strict=True)
-    differences = [[a - b for a, b in zip(x, y, strict=True)] for x, y in pairs]
-    low, high = hierarchical_interval(differences)
-    value = median([median(block) for block in differences])
-    return {
-        name: float(torch.tensor(one).exp()) for name, one in
-        (("value", value), ("low", low), ("high", high))
-    }  # fmt: skip

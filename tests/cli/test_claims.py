@@ -25,7 +25,8 @@ figure = { reader = "fact", name = "speedup" }
 PROGRAM = """
 import pathlib, sys
 pathlib.Path(sys.argv[-1]).write_text(
-    '{"measurements": [{"label": "speedup", "facts": {"value": 2.5, "low": 2.4, "high": 2.6}}]}'
+    '{"measurements": [{"label": "speedup", "facts": {"value": 2.5, "low": 2.4, "high": 2.6, '
+    '"samples": 20, "note": null}}]}'
 )
 """
 
@@ -83,6 +84,10 @@ def test_a_claim_whose_command_fails_is_named_and_the_status_is_1(ivme, checkout
     assert outcome.status == 1
     assert "ended with exit status 1: no luck" in outcome.stderr
     assert "failed: twice; mend their commands" in outcome.stderr
+    assert "then `ivme claims --resume -o out/claims`\n" in outcome.stderr
+    outcome = ivme("claims", "--quick", "--only", "twice", "-o", "other folder")
+    hint = "`ivme claims --resume -o 'other folder' --quick --only twice`"
+    assert hint in outcome.stderr
     (checkout / running.MARK).write_text(PROGRAM)
     assert ivme("claims", "--resume").status == 0
 

@@ -52,7 +52,10 @@ figure = { reader = "fact", name = "seconds" }
 def writer(facts):
     """Return a program that counts its runs and writes facts as a record."""
     measurements = [
-        {"label": name, "facts": {"value": value, "low": low, "high": high}}
+        {
+            "label": name,
+            "facts": {"value": value, "low": low, "high": high, "samples": 20, "note": None},
+        }
         for name, (value, low, high) in facts.items()
     ]
     return (

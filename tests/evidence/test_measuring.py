@@ -136,3 +136,14 @@ def test_an_unknown_claim_is_refused_before_anything_runs(checkout, measure):
     with pytest.raises(UsageError, match="no claim nothing"):
         measure(ids=["nothing"])
     assert runs(checkout, "fast") == 0
+
+
+def test_a_record_that_lacks_a_figure_is_measured_again(checkout, measure, write_program):
+    write_program("fast", {"speedup": (2.5, 2.4, 2.6)})
+    record, told = measure()
+    assert verdicts(record)["twice"] == "holds"
+    assert any(text.startswith("fast failed: the record does not hold the figure") for text in told)
+    write_program("fast", {"speedup": (2.5, 2.4, 2.6), "saved": (20.0, 19.0, 21.0)})
+    record, _ = measure(resume=True)
+    assert verdicts(record) == {"twice": "holds", "memory": "partly", "late": "does not hold"}
+    assert (runs(checkout, "fast"), runs(checkout, "slow")) == (2, 1)

@@ -24,7 +24,8 @@ def test_the_page_has_a_row_for_each_claim_and_says_where_it_was_measured(record
         "| It is twice as fast. | 2× to 3× | 2.5× (2.4× to 2.6×) | **holds** | "  # noqa: RUF001
         "`python fast.py` |"
     ) in page
-    assert "| It takes 3 s. | about 3 s |  | not measured in this run |" in page
+    late = "| It takes 3 s. | about 3 s, within a factor of 2 |  | not measured in this run |"
+    assert late in page
     assert "| torch | " in page
 
 
@@ -51,6 +52,10 @@ def claimed(**settings):
         (claimed(kind="bytes", low=3.75e6, high=3.75e6, direction="about"), "about 3.75 MB"),
         (claimed(kind="seconds", low=0, high=1e-4, direction="at most"), "at most 100 µs"),
         (claimed(kind="ratio", low=1.2, high=9, words="no figure"), "no figure"),
+        (
+            claimed(kind="seconds", low=2, high=5, direction="about", margin=0.5),
+            "2 s to 5 s, within 50%",
+        ),
     ],
 )
 def test_claims_are_put_as_the_documents_put_them(entry, text):
@@ -61,6 +66,8 @@ def test_figures_show_what_they_are_of():
     figure = Figure(value=50.0, low=49.0, high=51.0, unit="seconds", before=2.0, after=1.0)
     facts = {"claimed": claimed(kind="percent", low=1, high=2), "measured": vars(figure)}
     assert measured_text(facts) == "50% (49% to 51%); 2.00 s against 1.00 s"
+    few = {**facts, "measured": {**vars(figure), "range_of": 2}}
+    assert measured_text(few) == "50% (49% to 51%, range of 2); 2.00 s against 1.00 s"
     noisy = {**facts, "measured": {**vars(figure), "note": "it was not quiet"}}
     assert measured_text(noisy).endswith("against 1.00 s; it was not quiet")
 

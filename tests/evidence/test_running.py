@@ -37,6 +37,15 @@ def test_a_command_that_is_gone_is_named(checkout, line, message):
         run_command(command(line), checkout / "records", checkout)
 
 
+def test_an_experiment_that_is_gone_is_named(checkout):
+    (checkout / "benchmarks").mkdir()
+    (checkout / "benchmarks" / "claims.py").write_text('EXPERIMENTS = {"data": "speed:data"}\n')
+    line = "python benchmarks/claims.py {} --output {{record}}"
+    assert find_fault(command(line.format("data")), checkout) is None
+    fault = find_fault(command(line.format("luck")), checkout)
+    assert fault == "benchmarks/claims.py has no experiment luck"
+
+
 def test_a_command_that_fails_is_quoted(checkout):
     (checkout / "fails.py").write_text("raise SystemExit('no luck today')")
     with pytest.raises(

@@ -63,8 +63,20 @@ def test_a_figure_whose_interval_contains_a_limit_is_close():
 
 def test_what_is_counted_is_never_close():
     claimed = Claimed(kind="count", low=100, high=100, direction="about", margin=0.0)
-    assert verdict(claimed, 100).word == HOLDS
-    assert not verdict(claimed, 100).is_close
+    figure = Figure(value=100, low=100, high=100, is_counted=True)
+    assert judge(claimed, figure).word == HOLDS
+    assert not judge(claimed, figure).is_close
+
+
+def test_one_sample_is_not_taken_for_counted():
+    at_the_limit = Claimed(kind="ratio", low=1, high=2, direction="at most", margin=0.0)
+    assert verdict(at_the_limit, 2.0).is_close
+
+
+def test_what_is_not_to_be_trusted_is_close_wherever_it_lies():
+    figure = Figure(value=40.0, low=39.0, high=41.0, note="too few blocks")
+    assert judge(TWICE, figure).word == HOLDS
+    assert judge(TWICE, figure).is_close
 
 
 def test_noise_turns_no_verdict_that_is_not_close():

@@ -1,5 +1,6 @@
 """`ivme claims`: is what they say true?"""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -90,11 +91,21 @@ def _measure(config: "ClaimsConfig", page: Path | None, *, as_json: bool) -> Non
         print(f"\nrecord: {place}" + (f"\npage:   {page}" if page and record.is_complete else ""))
     failed = [one.label for one in record.measurements if one.failure is not None]
     if failed:
-        _tell(f"failed: {', '.join(failed)}; mend their commands, then `ivme claims --resume`")
+        _tell(f"failed: {', '.join(failed)}; mend their commands, then `{_resuming(config)}`")
     if not record.is_complete:
-        _tell(f"ended early; go on with `ivme claims --resume -o {config.folder}`")
+        _tell(f"ended early; go on with `{_resuming(config)}`")
     if failed or not record.is_complete:
         raise typer.Exit(1)
+
+
+def _resuming(config: "ClaimsConfig") -> str:
+    """Return the command that goes on with the same claims in the same folder."""
+    words = ["ivme", "claims", "--resume", "-o", str(config.folder)]
+    if config.is_quick:
+        words.append("--quick")
+    if config.ids is not None:
+        words += ["--only", ",".join(config.ids)]
+    return shlex.join(words)
 
 
 def _tell(text: str) -> None:

@@ -104,16 +104,27 @@ def _open_journal(config: ClaimsConfig, inventory: Inventory) -> Journal:
 def _outcome(
     command: Command, config: ClaimsConfig, inventory: Inventory, journal: Journal
 ) -> Mapping[str, Any]:
-    """Return {"content": the record}, {"lacks": why it cannot run here} or {"failure": why}."""
+    """Return {"content": the record}, {"lacks": why it cannot run here} or {"failure": why}.
+
+    Only a record that holds the figures of all its claims is kept for later runs.
+    """
     lacks = [reason for name in command.needs if (reason := NEEDS[name](inventory)) is not None]
     if lacks:
         return {"lacks": ", ".join(lacks)}
+    contents: list[dict[str, Any]] = []
+
+    def run() -> dict[str, Any]:
+        contents.append(run_command(command, config.folder / RECORDS, config.root))
+        for claim in config.ledger.claims:
+            if claim.command == command.name:
+                read_figure(contents[0], claim.figure)
+        return contents[0]
+
     try:
-        run = lambda: run_command(command, config.folder / RECORDS, config.root)  # noqa: E731
         return {"content": journal.step(command.name, run)}
     except IvmeError as error:
         config.tell(f"{command.name} failed: {error}")
-        return {"failure": str(error)}
+        return {"content": contents[0]} if contents else {"failure": str(error)}
 
 
 def _measurement(claim: Claim, ledger: Ledger, outcomes: Mapping[str, Any]) -> Measurement:

@@ -15,10 +15,12 @@ INTRODUCTION = """\
 What the project's source documents claim, and what came out when it was measured. This page is
 written by `ivme claims`; run it to replace these figures by those of your machine."""
 RULE = """\
-A claim of speed or savings **holds** if the estimate reaches the claimed range, widened by a tenth,
-and its whole 95% interval shows an effect; **partly** if the effect is there and smaller; else it
-**does not hold**. More than claimed holds. Times of other machines are given a factor of two.
-*(close)*: the interval contains a limit between two verdicts, and another run may judge otherwise.
+A claim of speed or savings **holds** if the estimate reaches the claimed range, widened by its
+margin, and its whole interval shows an effect; **partly** if the effect is there and smaller; else
+it **does not hold**. More than claimed holds. The margin is a tenth unless the table says "within";
+most times of other machines are judged within a factor of two. Intervals are 95%; of few samples
+their range is given. *(close)*: the interval contains a limit between two verdicts, or the figure
+is not to be trusted and says why; another run may judge otherwise.
 Speeds are medians of runs in turns; memory is of fresh processes. Weights are random: nothing here
 says anything about the quality of answers."""
 

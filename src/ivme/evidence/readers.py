@@ -13,6 +13,9 @@ from ivme.errors import IvmeError
 from ivme.evidence.figure import Figure
 
 Content = Mapping[str, Any]
+# Of how many samples the range holds the median in 95 of 100 cases: 1 - 2^(1 - 6) = 97%.
+FEWEST_SAMPLES = 6
+ONE_SAMPLE = "one sample: nothing is known of its scatter"
 
 
 def read_figure(content: Content, figure: Mapping[str, Any]) -> Figure:
@@ -32,7 +35,8 @@ def read_figure(content: Content, figure: Mapping[str, Any]) -> Figure:
 def read_fact(content: Content, *, name: str) -> Figure:
     """Return a figure of `benchmarks/claims.py` that is no comparison."""
     facts = _measurement(content, name)["facts"]
-    return Figure(value=facts["value"], low=facts["low"], high=facts["high"])
+    value, low, high = (facts[end] for end in ("value", "low", "high"))
+    return _scattered(Figure(value=value, low=low, high=high, note=facts["note"]), facts["samples"])
 
 
 def read_comparison(content: Content, *, baseline: str, variant: str, gives: str) -> Figure:
@@ -48,15 +52,16 @@ def read_row(content: Content, *, row: str, baseline: str, variant: str, gives: 
 def read_row_seconds(content: Content, *, parts: Sequence[Mapping[str, Any]]) -> Figure:
     """Return the seconds of ways of `ensemble_optimisations.py`, summed.
 
-    parts: each {"row": name, "way": name, "times": 1}.
+    parts: each {"row": name, "way": name, "times": 1}; -1 takes one away.
     """
     figures = [_seconds(_row(content, one["row"]), one["way"]) for one in parts]
+    notes = [one.note for one in figures if one.note is not None]
     times = [float(one.get("times", 1)) for one in parts]
-    value, low, high = (
-        sum(n * getattr(figure, end) for n, figure in zip(times, figures, strict=True))
-        for end in ("value", "low", "high")
-    )
-    return Figure(value=value, low=low, high=high)
+    pairs = list(zip(times, figures, strict=True))
+    value = sum(n * one.value for n, one in pairs)
+    low = sum(n * (one.low if n > 0 else one.high) for n, one in pairs)
+    high = sum(n * (one.high if n > 0 else one.low) for n, one in pairs)
+    return Figure(value=value, low=low, high=high, note=notes[0] if notes else None)
 
 
 def read_finding(content: Content, *, name: str, gives: str) -> Figure:
@@ -67,6 +72,7 @@ def read_finding(content: Content, *, name: str, gives: str) -> Figure:
         raise KeyError(name)
     low, high = one["interval"]
     figure = _of_ratio(one["ratio"], low, high, gives)
+    figure = _scattered(figure, content["settings"]["seeds"])
     return replace(figure, before=one["baseline"], after=one["uboo"])
 
 
@@ -74,7 +80,8 @@ def read_memory(content: Content, *, before: str, after: str) -> Figure:
     """Return how many percent less memory one measurement of a record took than another."""
     sizes = [_measurement(content, label)["peak_memory_bytes"] for label in (before, after)]
     saved = 100 * (1 - sizes[1] / sizes[0])
-    return Figure(value=saved, low=saved, high=saved, before=sizes[0], after=sizes[1], unit="bytes")
+    figure = Figure(value=saved, low=saved, high=saved, unit="bytes")
+    return _scattered(replace(figure, before=sizes[0], after=sizes[1]), 1)
 
 
 READERS: dict[str, Callable[..., Figure]] = {
@@ -106,23 +113,35 @@ def _row(content: Content, name: str) -> Sequence[Mapping[str, Any]]:
 def _comparison(
     comparisons: Sequence[Mapping[str, Any]], baseline: str, variant: str
 ) -> Mapping[str, Any]:
-    """Return the comparison of two ways of one run, judged anew if both were held to a third."""
+    """Return the comparison of two ways of one run, judged anew if both were held to a third.
+
+    Whether the machine was quiet is what the control of the third said.
+    """
     from ivme.measure.records import Comparison
-    from ivme.measure.verdict import ComparePlan, judge
+    from ivme.measure.verdict import CONTROL, ComparePlan, judge
 
     for one in comparisons:
         if (one["baseline"], one["variant"]) == (baseline, variant):
             return one
-    beside: dict[str, Sequence[Mapping[str, Any]]] = {}
+    beside: dict[str, Mapping[str, Any]] = {}
     for one in comparisons:
-        beside |= dict.fromkeys((one["baseline"], one["variant"]), one["blocks"])
+        beside |= dict.fromkeys((one["baseline"], one["variant"]), one)
+    sources = (beside[baseline], beside[variant])
     blocks = [
-        {"seconds": {**first["seconds"], **second["seconds"]}}
-        for first, second in zip(beside[baseline], beside[variant], strict=True)
+        {
+            "seconds": {
+                name: seconds
+                for block in pair
+                for name, seconds in block["seconds"].items()
+                if name != CONTROL
+            }
+        }
+        for pair in zip(*(one["blocks"] for one in sources), strict=True)
     ]
     looks = len(ComparePlan().looks)
     judged: Comparison = judge(blocks, baseline, variant, looks=looks)
-    return vars(judged)
+    is_clean = all(one.get("control_is_clean") is not False for one in sources)
+    return {**vars(judged), "control_is_clean": is_clean}
 
 
 def _figure_of(comparison: Mapping[str, Any], gives: str) -> Figure:
@@ -142,9 +161,29 @@ def _figure_of(comparison: Mapping[str, Any], gives: str) -> Figure:
     else:
         low, high = comparison["interval"]
         figure = _of_ratio(comparison["ratio"], low, high, gives)
-    is_unclean = comparison.get("control_is_clean") is False
-    note = "the A/A control differed from itself: the machine was not quiet" if is_unclean else None
+    note = doubt_of(comparison)
     return replace(figure, before=before_s, after=after_s, unit="seconds", note=note)
+
+
+def doubt_of(comparison: Mapping[str, Any]) -> str | None:
+    """Return why a comparison is not to be trusted, None if it is."""
+    from ivme.measure.verdict import ComparePlan, blocks_needed
+
+    if comparison.get("control_is_clean") is False:
+        return "the A/A control differed from itself: the machine was not quiet"
+    count, needed = len(comparison["blocks"]), blocks_needed(len(ComparePlan().looks))
+    if count < needed:
+        return f"too few blocks for a verdict, {count} of {needed}: raise the command's --budget"
+    return None
+
+
+def _scattered(figure: Figure, samples: int) -> Figure:
+    """Return the figure with what its number of samples makes of its interval; 0: counted."""
+    if samples == 0:
+        return replace(figure, is_counted=True)
+    if samples == 1:
+        return replace(figure, note=figure.note or ONE_SAMPLE)
+    return replace(figure, range_of=samples) if samples < FEWEST_SAMPLES else figure
 
 
 def _of_ratio(ratio: float, low: float, high: float, gives: str) -> Figure:
@@ -172,4 +211,5 @@ def _seconds(comparisons: Sequence[Mapping[str, Any]], way: str) -> Figure:
         raise KeyError(way)
     blocks = [block["seconds"][way] for block in one["blocks"]]
     low, high = hierarchical_interval(blocks)
-    return Figure(value=median([s for block in blocks for s in block]), low=low, high=high)
+    value = median([s for block in blocks for s in block])
+    return Figure(value=value, low=low, high=high, note=doubt_of(one))

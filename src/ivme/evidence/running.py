@@ -1,5 +1,6 @@
 """Running the command of a claim: a process of its own, with a time limit, and its record."""
 
+import ast
 import contextlib
 import importlib.util
 import json
@@ -20,6 +21,7 @@ from ivme.evidence.ledger import RECORD_PLACE, Command
 IVME = ("-c", "from ivme.cli.main import main; main()")
 WAIT_FOR_END_S = 10.0
 MARK = Path("benchmarks", "claims.py")  # what a checkout of the project has
+EXPERIMENTS = "EXPERIMENTS"  # the dict in it whose keys are the names that it takes
 
 
 def checkout_folder() -> Path:
@@ -50,7 +52,22 @@ def find_fault(command: Command, root: Path) -> str | None:
         except ModuleNotFoundError:
             is_there = False
         return None if is_there else f"the module {words[2]} is gone"
-    return None if (root / words[1]).is_file() else f"the file {words[1]} is gone"
+    program = root / words[1]
+    if not program.is_file():
+        return f"the file {words[1]} is gone"
+    if program == root / MARK:
+        experiments = experiments_of(program)
+        if experiments and words[2] not in experiments:
+            return f"{words[1]} has no experiment {words[2]}"
+    return None
+
+
+def experiments_of(program: Path) -> tuple[str, ...]:
+    """Return the names that a program takes, from its text: importing it would load torch."""
+    for node in ast.parse(program.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == EXPERIMENTS:
+            return tuple(ast.literal_eval(node.value))
+    return ()
 
 
 def run_command(command: Command, folder: Path, root: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ margin, and the whole interval shows an effect; partly if the interval shows an 
 smaller than claimed; else it does not hold. More than claimed holds. "about" and "at most": holds
 if the estimate lies in the widened range, or not above it. Estimates decide, because they scatter
 less from run to run than the ends of intervals do; a figure whose interval contains one of the
-limits is marked as close, and another run may judge it otherwise.
+limits, or that is not to be trusted, is marked as close, and another run may judge it otherwise.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Verdict:
     """What a figure says about a claim."""
 
     word: str  # one of VERDICTS
-    is_close: bool = False  # the interval contains a limit between two verdicts
+    is_close: bool = False  # the interval contains a limit, or there is no trusting the figure
 
 
 def judge(claimed: Claimed, figure: Figure) -> Verdict:
@@ -40,8 +40,8 @@ def judge(claimed: Claimed, figure: Figure) -> Verdict:
         is_above = claimed.direction == "at most" or figure.value >= low
         word = HOLDS if is_above and figure.value <= high else FAILS
         limits = [high] if claimed.direction == "at most" else [low, high]
-    is_counted = figure.low == figure.high
-    is_close = not is_counted and any(figure.low <= one <= figure.high for one in limits)
+    has_limit = any(figure.low <= one <= figure.high for one in limits)
+    is_close = not figure.is_counted and (has_limit or figure.note is not None)
     return Verdict(word=word, is_close=is_close)
 
 

@@ -13,6 +13,7 @@ from ivme.report.formatting import (
 )
 
 Facts = Mapping[str, Any]
+USUAL_MARGIN = 0.1
 _TRAILING_ZEROS = re.compile(r"\.0+(?!\d)|(?<=\.\d)0+(?!\d)")  # claims are round figures
 
 
@@ -52,23 +53,33 @@ def claimed_text(claimed: Facts) -> str:
     def show(value: float) -> str:
         return _TRAILING_ZEROS.sub("", FORMATS[claimed["kind"]](value))
 
+    within = _within(claimed["margin"])
     if claimed["direction"] == "at most":
-        return f"at most {show(claimed['high'])}"
+        return f"at most {show(claimed['high'])}{within}"
     if claimed["low"] == claimed["high"]:
-        return f"{'about ' if claimed['margin'] else ''}{show(claimed['low'])}"
-    return f"{show(claimed['low'])} to {show(claimed['high'])}"
+        return f"{'about ' if claimed['margin'] else ''}{show(claimed['low'])}{within}"
+    return f"{show(claimed['low'])} to {show(claimed['high'])}{within}"
+
+
+def _within(margin: float) -> str:
+    """Return by how much a claim may be missed, where that is not the usual tenth."""
+    if margin in (0.0, USUAL_MARGIN):
+        return ""
+    return f", within a factor of {1 + margin:g}" if margin >= 1 else f", within {100 * margin:g}%"
 
 
 def measured_text(facts: Facts) -> str:
     """Return what was measured with its interval, and what a ratio or saving is of."""
-    measured, kind = facts.get("measured"), facts["claimed"]["kind"]
+    measured, unit = facts.get("measured"), facts["claimed"]["kind"]
     if measured is None:
         return ""
-    show = FORMATS[kind]
+    show = FORMATS[unit]
     interval = (measured["low"], measured["high"])
     text = show(measured["value"], interval)
     if interval[0] != interval[1]:
-        text += f" ({show(interval[0], interval)} to {show(interval[1], interval)})"
+        count = measured.get("range_of")
+        kind = f", range of {count}" if count else ""
+        text += f" ({show(interval[0], interval)} to {show(interval[1], interval)}{kind})"
     if measured["unit"] is not None:
         before, after = (FORMATS[measured["unit"]](measured[end]) for end in ("before", "after"))
         text += f"; {before} against {after}"

@@ -1,7 +1,9 @@
 import json
+import sys
 
 import pytest
 
+from ivme.cli.demo import activation_command
 from ivme.measure.records import load_record
 from ivme.tour import engines, settings, writing
 
@@ -22,6 +24,29 @@ def short_tour(monkeypatch):
     monkeypatch.setattr(settings, "FULL", SHORT)
     monkeypatch.setattr(engines, "TEXTS", 8)
     monkeypatch.setattr(writing, "MOST_LETTERS", 200)
+
+
+@pytest.fixture
+def environment(tmp_path, monkeypatch):
+    """Return the folder of programs of an environment that this Python seems to be of."""
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "ivme"):
+        (programs / name).touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(programs / "python"))
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.chdir(tmp_path)
+    return programs
+
+
+def test_where_the_shell_does_not_find_ivme_it_is_told_how(environment, monkeypatch):
+    assert activation_command() == f'export PATH={environment}:"$PATH"'
+    (environment / "activate").touch()
+    assert activation_command() == "source .venv/bin/activate"
+    monkeypatch.chdir(environment)
+    assert activation_command() == "source activate"
+    monkeypatch.setenv("PATH", str(environment))
+    assert activation_command() is None
 
 
 @pytest.mark.slow

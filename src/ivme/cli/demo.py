@@ -1,6 +1,9 @@
 """`ivme demo`: the guided tour, on this machine, without a network."""
 
 import re
+import shlex
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -223,6 +226,9 @@ class _Tour:
                 "ivme diagnose MODEL",
             ),
         }
+        activation = activation_command()
+        if activation is not None:
+            steps = {"First, so that the shell finds the commands": (activation,), **steps}
         for heading, commands in steps.items():
             self.console.print(f"\n{heading}", style="bold")
             for command in commands:
@@ -230,6 +236,23 @@ class _Tour:
 
     def _seconds(self) -> float:
         return self.clock() - self.start_s
+
+
+def activation_command() -> str | None:
+    """Return what makes a shell find this environment's commands, None where it does."""
+    programs = Path(sys.executable).parent
+    found = shutil.which("ivme")
+    if found is not None and Path(found).parent.samefile(programs):
+        return None
+    if (programs / "activate").is_file():
+        return f"source {shlex.quote(_from_here(programs / 'activate'))}"
+    return f'export PATH={shlex.quote(str(programs))}:"$PATH"'
+
+
+def _from_here(path: Path) -> str:
+    """Return the path as it is typed in this folder."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def _doctor() -> "Record":

@@ -52,3 +52,10 @@ def test_bad_files_end_with_one_line_and_a_status(ivme, tmp_path):
     assert outcome.status == 1
     assert f"{path}, line 3, in step(): ValueError: broken" in outcome.stderr
     assert "ValueError: broken" in load_record(tmp_path / "record.json").measurements[0].failure
+
+
+def test_a_budget_of_nothing_is_wrong_use(ivme, tmp_path):
+    (tmp_path / "step.py").write_text(STEP)
+    outcome = ivme("diagnose", tmp_path / "step.py", "--budget", 0)
+    assert outcome.status == 2
+    assert "budget_s=0.0; expected more than 0" in outcome.stderr

@@ -1,12 +1,64 @@
 """Training steps as users write them, small, each in a file of its own."""
 
+import random
 import textwrap
 from pathlib import Path
 
 import pytest
 
+from ivme.diagnose import sweep
+from ivme.diagnose.settings import StepSettings
 from ivme.diagnose.step_process import StepProcess, process_context
-from ivme.diagnose.targets import FILE, Target
+from ivme.diagnose.targets import FILE, MODEL, Target
+from ivme.errors import OutOfMemoryError
+
+
+class FakeClock:
+    """A clock that only processes move."""
+
+    def __init__(self):
+        self.now_s = 0.0
+
+    def now(self):
+        return self.now_s
+
+    def rest(self):
+        pass
+
+
+class FakeProcess:
+    """A process whose steps take `step_s` for 1,024 tokens, half of it in bfloat16."""
+
+    clock: FakeClock
+    draw: random.Random
+    step_s: float
+    noise: float  # of the seconds, as a share
+    largest: int  # batch size that fits into memory
+
+    def __init__(self, target, context):
+        self.settings = None
+
+    def request(self, name, limit_s, **arguments):
+        if name == "build":
+            self.settings = StepSettings(**arguments["settings"])
+            if self.settings.batch_size > self.largest:
+                raise OutOfMemoryError("out of memory: no more")
+            return {"tokens": self.tokens, "items": self.settings.batch_size, "notes": []}
+        if name == "memory":
+            return {"peak_bytes": 1_000_000}
+        seconds = self.step_s * self.tokens / 1024 / (1 + (self.settings.dtype == "bfloat16"))
+        taken = [seconds * (1 + self.noise * self.draw.random()) for _ in range(arguments["steps"])]
+        self.clock.now_s += sum(taken)
+        return {"seconds": taken, "processor_s": taken}
+
+    @property
+    def tokens(self):
+        one = self.settings
+        return one.batch_size * one.sequence_length * one.accumulation
+
+    def close(self):
+        pass
+
 
 SOUND = """
 import torch
@@ -59,3 +111,26 @@ def start():
     yield begin
     for process in started:
         process.close()
+
+
+@pytest.fixture
+def make_sweep(monkeypatch):
+    """Return a function that makes a sweep over steps that take no time, and its clock."""
+
+    def make(step_s, *, noise=0.0, largest=1000):
+        clock = FakeClock()
+        attributes = {
+            "clock": clock,
+            "draw": random.Random(0),
+            "step_s": step_s,
+            "noise": noise,
+            "largest": largest,
+        }
+        monkeypatch.setattr(sweep, "StepProcess", type("Process", (FakeProcess,), attributes))
+        target = Target(kind=MODEL, reference="model")
+        made = sweep.Sweep(
+            target, None, step_limit_s=60.0, seed=0, tell=lambda text: None, clock=clock
+        )
+        return made, clock
+
+    return make

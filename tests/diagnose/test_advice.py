@@ -2,11 +2,14 @@ import pytest
 
 from ivme.diagnose.advice import (
     CONFIRMED,
+    CONFIRMED_PREFIX,
     best_of_axes,
     choose,
     list_advice,
     list_no_help,
     list_suspects,
+    savings,
+    unconfirmed,
 )
 from ivme.diagnose.settings import StepSettings, describe
 from ivme.diagnose.trials import BASELINE, Trial, per_work
@@ -111,3 +114,24 @@ def test_a_larger_batch_is_compared_for_equal_tokens():
     judged = per_work(raw, now, large, ComparePlan(min_blocks=8, max_blocks=8))
     assert judged.verdict == "faster"
     assert 1 / judged.ratio == pytest.approx(2.0, rel=0.01)
+
+
+def test_what_saves_memory_is_told_with_its_price():
+    now, saving = baseline(), trial("checkpointing", 0.8, checkpointing=True)
+    even = trial("dtype", 1.5, dtype="bfloat16")
+    now.memory, saving.memory = {"peak_bytes": 1000}, {"peak_bytes": 600}
+    even.memory = {"peak_bytes": 990}
+    [row] = savings(now, [now, saving, even])
+    assert (row["label"], row["saved_share"]) == ("checkpointing", 0.4)
+    assert row["speedup"] == pytest.approx(0.8, rel=0.01)
+
+
+def test_what_seemed_faster_and_is_not_when_measured_again_is_told():
+    seemed = trial("dtype", 1.5, dtype="bfloat16")
+    again = trial(CONFIRMED, 1.0, spread=0.2, dtype="bfloat16")
+    again.label = CONFIRMED_PREFIX + again.label
+    found = unconfirmed([baseline(), seemed, again])
+    assert found["label"] == "bfloat16"
+    assert found["interval"][0] < 1 < found["interval"][1]
+    assert unconfirmed([baseline(), seemed]) is None
+    assert unconfirmed([baseline(), seemed, trial(CONFIRMED, 1.5, dtype="bfloat16")]) is None

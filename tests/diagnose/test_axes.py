@@ -1,4 +1,6 @@
-from ivme.diagnose.axes import TOGETHER, all_at_once, make_axes, make_pairs
+import pytest
+
+from ivme.diagnose.axes import TOGETHER, all_at_once, make_axes, make_pairs, split_first
 from ivme.diagnose.settings import NAMES, StepSettings
 
 NOW = StepSettings(threads=2)
@@ -54,3 +56,20 @@ def test_all_at_once_leaves_out_what_changes_the_task():
         "sequence_length": NOW.changed(sequence_length=256),
     }
     assert all_at_once(NOW, best) == NOW.changed(batch_size=8)
+
+
+def test_what_is_there_already_is_not_tried():
+    now = NOW.changed(workers=2, prefetch=4)
+    [workers] = [axis for axis in make_axes(now, NAMES, cores=2) if axis.name == "workers"]
+    assert now not in workers.variants
+    assert len(workers.variants) == 2
+
+
+@pytest.mark.parametrize(("present", "first"), [(2, 8), (8, 16), (64, 8)])
+def test_first_come_precision_threads_and_one_larger_batch(present, first):
+    axes = make_axes(NOW.changed(batch_size=present), NAMES, cores=2)
+    soon, rest = split_first(axes)
+    assert [axis.name for axis in soon] == ["dtype", "threads", "batch_size"]
+    assert [one.batch_size for one in soon[-1].variants] == [first]
+    tried = [one for axis in (*soon, *rest) for one in axis.variants]
+    assert sorted(map(repr, tried)) == sorted(repr(one) for axis in axes for one in axis.variants)

@@ -8,7 +8,6 @@ from ivme.diagnose.targets import FILE, MM_REC, MODEL, Target
 from mm_rec.scripts.arguments import add_flags
 from mm_rec.training.configuration import TrainingConfig
 
-NOW = StepSettings(threads=2)
 ALL = StepSettings(
     batch_size=8, sequence_length=256, dtype="bfloat16", workers=2, prefetch=4, threads=1,
     compile=True, checkpointing=True, accumulation=4,
@@ -17,7 +16,8 @@ ALL = StepSettings(
 
 def test_every_flag_of_the_pretraining_command_exists():
     target = Target(kind=MM_REC, reference="mm-rec-2m", texts="texts.txt")
-    command = command_for(target, ALL, NOW, {"model_name": "mm-rec-2m"}, NAMES)
+    flags = {"model_name": "mm-rec-2m", "data_dir": "texts.txt", "use_hem": False}
+    command = command_for(target, ALL, {"flags": flags}, NAMES)
     threads, rest = command.split(" ", 1)
     assert threads == "OMP_NUM_THREADS=1"
     assert rest.startswith(PRETRAIN)
@@ -30,13 +30,14 @@ def test_every_flag_of_the_pretraining_command_exists():
     assert config.use_gradient_checkpointing
     assert config.gradient_accumulation_steps == 4
     assert config.data_dir == "texts.txt"
+    assert not config.use_hem
 
 
 def test_every_flag_of_a_trainer_script_is_a_training_argument():
     from transformers import TrainingArguments
 
     known = {field.name for field in dataclasses.fields(TrainingArguments)}
-    command = command_for(Target(kind=MODEL, reference="bert"), ALL, NOW, {}, NAMES)
+    command = command_for(Target(kind=MODEL, reference="bert"), ALL, {}, NAMES)
     flags = [word[2:] for word in command.split() if word.startswith("--")]
     assert set(flags) - {"model_name_or_path"} <= known
     assert "bf16" in flags
@@ -44,5 +45,5 @@ def test_every_flag_of_a_trainer_script_is_a_training_argument():
 
 def test_a_file_is_called_with_the_settings_that_it_takes():
     target = Target(kind=FILE, reference="step.py")
-    command = command_for(target, ALL, NOW, {}, ("batch_size", "dtype", "threads"))
+    command = command_for(target, ALL, {}, ("batch_size", "dtype", "threads"))
     assert command == "torch.set_num_threads(1); make_step(batch_size=8, dtype='bfloat16')"

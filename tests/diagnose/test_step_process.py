@@ -1,3 +1,5 @@
+import fcntl
+
 import pytest
 
 from ivme.diagnose.settings import StepSettings
@@ -86,3 +88,25 @@ def test_an_object_with_phases_is_run_phase_by_phase(start, write_step):
     assert process.request("build", 60, settings=SETTINGS)["tokens"] == 7
     seconds = process.request("phases", 60, steps=2)["seconds"]
     assert all(seconds[name][0] > 0 for name in ("data", "forward", "backward", "optimizer"))
+
+
+def test_what_a_dead_step_started_ends_with_it(start, write_step, tmp_path):
+    """A lock that a worker of the step holds is free once the worker has ended."""
+    lock = tmp_path / "lock"
+    worker = (
+        f"import fcntl, time; file = open({str(lock)!r}, 'w'); fcntl.flock(file, fcntl.LOCK_EX); "
+        "print('locked', flush=True); time.sleep(60)"
+    )
+    process = start(
+        write_step(
+            after="import os, subprocess, sys; "
+            f"p = subprocess.Popen([sys.executable, '-c', {worker!r}], stdout=subprocess.PIPE); "
+            "p.stdout.readline(); os._exit(3)"
+        )
+    )
+    process.request("build", 60, settings=SETTINGS)
+    with pytest.raises(IvmeError, match="ended its process with exit status 3"):
+        process.request("run", 60, steps=1)
+    process.close()
+    with lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)

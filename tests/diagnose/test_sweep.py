@@ -2,74 +2,20 @@
 
 import pytest
 
-from ivme.diagnose import advice, sweep
+from ivme.diagnose import advice
 from ivme.diagnose.configuration import DiagnoseConfig
 from ivme.diagnose.diagnosis import _Budget, _Findings, _sweep
 from ivme.diagnose.settings import StepSettings
-from ivme.diagnose.targets import MODEL, Target
-from ivme.errors import OutOfMemoryError
 
 TURNABLE = ("batch_size", "sequence_length", "dtype", "workers", "threads", "accumulation")
 
 
-class FakeClock:
-    """A clock that only processes move."""
-
-    def __init__(self):
-        self.now_s = 0.0
-
-    def now(self):
-        return self.now_s
-
-    def rest(self):
-        pass
-
-
-class FakeProcess:
-    """A process whose steps take `step_s` for 1,024 tokens, half of it in bfloat16."""
-
-    clock: FakeClock
-    step_s: float
-    largest: int
-
-    def __init__(self, target, context):
-        self.settings = None
-
-    def request(self, name, limit_s, **arguments):
-        if name == "build":
-            self.settings = StepSettings(**arguments["settings"])
-            if self.settings.batch_size > self.largest:
-                raise OutOfMemoryError("out of memory: no more")
-            return {"tokens": self.tokens, "items": self.settings.batch_size, "notes": []}
-        if name == "memory":
-            return {"peak_bytes": 1_000_000}
-        seconds = self.step_s * self.tokens / 1024 / (1 + (self.settings.dtype == "bfloat16"))
-        self.clock.now_s += arguments["steps"] * seconds
-        taken = [seconds] * arguments["steps"]
-        return {"seconds": taken, "processor_s": taken}
-
-    @property
-    def tokens(self):
-        one = self.settings
-        return one.batch_size * one.sequence_length * one.accumulation
-
-    def close(self):
-        pass
-
-
 @pytest.fixture
-def run(monkeypatch):
+def run(make_sweep):
     """Return a function that sweeps over such steps, and gives trials, notes and seconds."""
 
-    def sweep_over(step_s, budget_s, *, largest=1000):
-        clock = FakeClock()
-        attributes = {"clock": clock, "step_s": step_s, "largest": largest}
-        process = type("Process", (FakeProcess,), attributes)
-        monkeypatch.setattr(sweep, "StepProcess", process)
-        target = Target(kind=MODEL, reference="model")
-        tried = sweep.Sweep(
-            target, None, step_limit_s=60.0, seed=0, tell=lambda text: None, clock=clock
-        )
+    def sweep_over(step_s, budget_s, **options):
+        tried, clock = make_sweep(step_s, **options)
         tried.start(StepSettings(threads=2))
         found = _Findings(outline={"turnable": TURNABLE, "facts": {}})
         config = DiagnoseConfig(target="model", budget_s=budget_s)

@@ -22,10 +22,11 @@ def diagnose(
         ),
     ],
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Items a pass, as they are now; 2.")
+        int | None, typer.Option(min=1, help="Items a pass, as they are now; 2, MM-Rec: its own.")
     ] = None,
     sequence_length: Annotated[
-        int | None, typer.Option(min=1, help="Tokens an item; 512, or the model's limit.")
+        int | None,
+        typer.Option(min=1, help="Tokens an item; 512 or the model's limit, MM-Rec: its own."),
     ] = None,
     dtype: Annotated[
         str | None, typer.Option(help="float32, or bfloat16 for autocast; float32.")
@@ -56,7 +57,8 @@ def diagnose(
         typer.Option(help="classifier, masked, causal, seq2seq or embedding; as its config says."),
     ] = None,
     budget: Annotated[
-        float | None, typer.Option(help="Seconds for everything; 150, or 45 with --quick.")
+        float | None,
+        typer.Option(help="Seconds to look at the step and try settings; 150, or 45 with --quick."),
     ] = None,
     step_limit: Annotated[
         float, typer.Option(help="Seconds after which a step counts as hanging.")

@@ -61,8 +61,9 @@ def make_axes(
         variants = [baseline.changed(**{name: value}) for value in values if value != own]
         if name == "workers" and "prefetch" in turnable and not is_quick:
             variants.append(baseline.changed(workers=WORKERS[1], prefetch=PREFETCH))
+        variants = [one for one in dict.fromkeys(variants) if one != baseline]
         if variants:
-            axes.append(Axis(name=name, variants=tuple(dict.fromkeys(variants)), weight=weight))
+            axes.append(Axis(name=name, variants=tuple(variants), weight=weight))
     return axes
 
 

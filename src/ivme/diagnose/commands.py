@@ -21,33 +21,35 @@ TRAINER_SWITCHES = {"compile": "--torch_compile", "checkpointing": "--gradient_c
 def command_for(
     target: Target,
     settings: StepSettings,
-    baseline: StepSettings,
     facts: Mapping[str, Any],
     accepted: tuple[str, ...],
 ) -> str:
     """Return what to type, or for a file what to call, to train with these settings.
 
+    Threads are always given: those that torch takes by itself are not always those measured.
     facts: of the target's outline. accepted: the settings that the target takes.
     """
     if target.kind == MM_REC:
-        command = _pretrain(target, settings, facts)
+        command = _pretrain(settings, facts)
     elif target.kind == FILE:
         names = [name for name in accepted if name != "threads"]
         given = ", ".join(f"{name}={getattr(settings, name)!r}" for name in names)
         command = f"make_step({given})"
     else:
         command = _trainer(target, settings)
-    if settings.threads == baseline.threads:
-        return command
     if target.kind == FILE:
         return f"torch.set_num_threads({settings.threads}); {command}"
     return f"OMP_NUM_THREADS={settings.threads} {command}"
 
 
-def _pretrain(target: Target, settings: StepSettings, facts: Mapping[str, Any]) -> str:
-    flags = ["--model_name", str(facts["model_name"])]
-    if target.texts:
-        flags += ["--data_dir", target.texts]
+def _pretrain(settings: StepSettings, facts: Mapping[str, Any]) -> str:
+    """Return the command of pretrain: the flags of the target's own training, then the step's."""
+    flags: list[str] = []
+    for name, value in facts["flags"].items():
+        if isinstance(value, bool):
+            flags.append(f"--{name}" if value else f"--no-{name}")
+        else:
+            flags += [f"--{name}", str(value)]
     flags += ["--batch_size", str(settings.batch_size)]
     flags += ["--seq_len", str(settings.sequence_length)]
     if settings.accumulation > 1:

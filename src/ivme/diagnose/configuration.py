@@ -16,8 +16,9 @@ class DiagnoseConfig:
     """What to diagnose, and how long that may take.
 
     given: settings of `StepSettings` that the set-up has now; others are the target's own.
-    budget_s: seconds for everything but making a preset, measuring the machine's ceilings once,
-    and `check`. step_limit_s: a step that takes longer counts as hanging.
+    budget_s: seconds for everything but making a preset, measuring the machine's ceilings where
+    `ivme doctor` has not done so, and `check`. step_limit_s: a step that takes longer counts as
+    hanging.
 
     Raises UsageError where a value is out of range.
     """

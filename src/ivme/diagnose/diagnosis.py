@@ -324,7 +324,7 @@ def _diagnosis(target: Target, found: _Findings) -> dict[str, Any]:
     turnable = tuple(found.outline["turnable"])
 
     def command(settings: StepSettings) -> str:
-        return command_for(target, settings, first.settings, found.outline["facts"], turnable)
+        return command_for(target, settings, found.outline["facts"], turnable)
 
     shares = found.anatomy.get("phase_shares", {})
     return {

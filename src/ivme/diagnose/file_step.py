@@ -36,7 +36,6 @@ def outline_file(target: Target) -> Outline:
         defaults=defaults,
         turnable=(*accepted, "threads"),
         name=Path(target.reference).name,
-        facts={"path": target.reference},
     )
 
 

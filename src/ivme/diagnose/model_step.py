@@ -38,7 +38,7 @@ def outline_model(target: Target) -> Outline:
         defaults=defaults,
         turnable=tuple(turnable),
         name=model.reference,
-        facts={"kind": model.kind, "longest": model.max_length},
+        facts={"longest": model.max_length},
     )
 
 

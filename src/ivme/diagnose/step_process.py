@@ -42,7 +42,7 @@ class StepProcess:
     """
 
     def __init__(self, target: Target, context: BaseContext) -> None:
-        self._target = target
+        self._target, self._is_ended = target, False
         self._folder = tempfile.TemporaryDirectory(prefix="ivme-")
         self._log = Path(self._folder.name, "log.txt")
         self._connection, theirs = context.Pipe()
@@ -131,10 +131,13 @@ class StepProcess:
         return Path(file).absolute() == Path(self._target.reference).absolute()
 
     def _kill(self) -> None:
+        """End the process with its group (see child.serve), also where it died before its own."""
         pid = self._process.pid
-        if pid is not None and self._process.is_alive():
-            try:
-                os.killpg(pid, signal.SIGKILL)  # its group, see child.serve
-            except (ProcessLookupError, PermissionError):
-                self._process.kill()
+        if pid is None or self._is_ended:
+            return
+        try:
+            os.killpg(pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            self._process.kill()
         self._process.join(END_WAIT_S)
+        self._is_ended = True  # its number may be another's from now on

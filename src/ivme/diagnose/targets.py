@@ -9,6 +9,7 @@ from ivme.models.presets import PREFIX, PRESETS
 from mm_rec.presets import PRESETS as MM_REC_PRESETS
 
 MM_REC, MODEL, FILE = "mm_rec", "model", "file"
+CHECKPOINTS = "step-*"  # in the folder of a run of mm_rec.scripts.pretrain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +25,12 @@ class Target:
 def find_target(name: str, *, texts: str | None = None, model_kind: str | None = None) -> Target:
     """Return what a name on the command line means.
 
-    A path that ends in .py, or is a file, is a Python file; the name of an MM-Rec preset or a
-    folder with an MM-Rec config is MM-Rec; all else is a model for `ivme.models`.
+    A path that ends in .py, or is a file, is a Python file; the name of an MM-Rec preset, a folder
+    with an MM-Rec config or that of a run, of which the newest whole checkpoint counts, is MM-Rec;
+    all else is a model for `ivme.models`.
 
-    Raises UsageError for a Python file that is not there, or an option that the kind has no use
-    for.
+    Raises UsageError for a Python file that is not there, a run without a whole checkpoint, or an
+    option that the kind has no use for.
     """
     kind, reference = _kind_of(name)
     if kind == FILE and (texts or model_kind):
@@ -50,9 +52,21 @@ def _kind_of(name: str) -> tuple[str, str]:
         return MM_REC, bare
     if _model_type(path) == "mm_rec":
         return MM_REC, str(path)
+    if not (path / "config.json").is_file() and any(path.glob(CHECKPOINTS)):
+        return MM_REC, str(_newest_checkpoint(path))
     if bare in PRESETS and not path.exists():
         return MODEL, PREFIX + bare
     return MODEL, name
+
+
+def _newest_checkpoint(run: Path) -> Path:
+    from mm_rec.errors import ConfigError
+    from mm_rec.scripts.model_source import find_model
+
+    try:
+        return find_model(run)
+    except ConfigError as error:
+        raise UsageError(f"{run}: none of its checkpoints is whole; give another run") from error
 
 
 def _model_type(folder: Path) -> str | None:

@@ -17,6 +17,7 @@ from ivme.report.formatting import (
 )
 from ivme.report.sections.diagnose import diagnosed
 from ivme.report.sections.tables import (
+    Column,
     build_table,
     number_column,
     share_column,
@@ -63,9 +64,16 @@ def sweep_table(record: Record) -> Table | None:
             unit_column("Step", [median(samples(one, "step")) for one in ran], SECONDS),
             number_column("tokens/s", (format_number(_rate(one)) for one in ran)),
             unit_column("Peak memory", [one.peak_memory_bytes for one in ran], BYTES),
+            *_worker_columns(ran),
             share_column("Processor", (one.processor_utilization for one in ran)),
         ],
     )
+
+
+def _worker_columns(ran: Sequence[Measurement]) -> list[Column]:
+    """Return what processes of data workers hold for themselves; nothing where there are none."""
+    sizes = [one.facts.get("worker_bytes") or None for one in ran]
+    return [unit_column("Of its workers", sizes, BYTES)] if any(sizes) else []
 
 
 def _charts(record: Record, axis: str) -> list[Chart]:

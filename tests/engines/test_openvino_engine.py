@@ -398,3 +398,24 @@ def test_a_closed_session_says_so(models: Models) -> None:
     session.close()
     with pytest.raises(UsageError, match="the session was closed before this call"):
         session.predict(["a text"])
+
+
+FIRST_CALLS = """
+import os, sys, threading
+sys.setswitchinterval(1e-6)
+import numpy as np, openvino
+from ivme.engines.openvino_runtime import make_type_tables
+together = threading.Barrier(8)
+def call():
+    together.wait()
+    make_type_tables()
+    openvino.Tensor(np.zeros(1, dtype=np.float32)).data
+threads = [threading.Thread(target=call, daemon=True) for _ in range(8)]
+[one.start() for one in threads]
+[one.join(60) for one in threads]
+os._exit(any(one.is_alive() for one in threads))  # a hung one would hold up the end
+"""
+
+
+def test_first_calls_of_several_threads_do_not_wait_for_each_other() -> None:
+    subprocess.run([sys.executable, "-c", FIRST_CALLS], check=True, timeout=600)

@@ -26,6 +26,8 @@ DYNAMIC_GROUP = 128  # activations that share a scale; 32 and 768 were slower, s
 PRODUCTS = ("FullyConnected", "FullyConnectedQuantizedLegacy", "FullyConnectedCompressed", "MatMul")
 NAMES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "i8": "int8", "u8": "int8"}
 
+_making_tables = threading.Lock()
+
 
 class CompiledNetwork:
     """One compiled model; any thread may call it, each has an infer request of its own.
@@ -150,9 +152,24 @@ def has_bfloat16() -> bool:
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+def make_type_tables() -> None:
+    """Let OpenVINO make the tables of types that its first call needs, in one thread.
+
+    It makes them while it holds a C++ guard, and gives the interpreter away in between: two threads
+    whose first calls meet there wait for each other for ever.
+    """
+    import numpy as np
+    import openvino
+
+    with _making_tables:
+        openvino.Type.f32.to_dtype()
+        assert openvino.Tensor(np.zeros(1, dtype=np.float32)).data.size == 1
+
+
 def _compile(path: Path, config: Mapping[str, Any], shape: tuple[int, ...] | None) -> Any:
     import openvino
 
+    make_type_tables()
     core = openvino.Core()
     try:
         with kept_signal_stack():

@@ -118,3 +118,9 @@ def test_dear_calls_do_not_buy_much_padding() -> None:
     texts = ["word " * number for number in (3, 5, 9, 17, 33, 65, 129)]
 
     assert choose_batching(session, texts, rounds=1, clock=session).order == "given"
+
+
+def test_calls_that_all_take_the_same_still_have_a_cost_to_cut_by() -> None:
+    cost = fit_cost({(1, 16): 2e-3, (4, 16): 2e-3, (1, 64): 2e-3, (4, 64): 1.9e-3})
+    assert cost.call_s == pytest.approx(2e-3, rel=0.05)
+    assert 0 < cost.token_s < 1e-8

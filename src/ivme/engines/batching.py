@@ -46,8 +46,12 @@ class Batching:
         """Refuse what cannot be meant."""
         for name in ("batch_size", "max_batch_tokens", "pad_to", "streams"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name}={value}; expected 1 or more")
+            if name in ("max_batch_tokens", "pad_to") and value is None:
+                continue
+            if not _is_whole(value) or value < 1:
+                raise UsageError(f"{name}={value!r}; expected 1 or more, a whole number")
+        if not all(_is_whole(one) for one in self.buckets):
+            raise UsageError(f"buckets={self.buckets}; expected whole numbers")
         if self.order not in STRATEGIES:
             raise UsageError(f"order={self.order!r}; expected one of {', '.join(STRATEGIES)}")
         if self.padding not in PADDINGS:
@@ -75,6 +79,10 @@ class Batching:
         if self.pad_to is not None:
             return self.pad_to
         return pad_to_bucket(longest, self.buckets)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, kw_only=True)

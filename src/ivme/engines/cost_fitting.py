@@ -8,6 +8,8 @@ from ivme.engines.protocol import Session
 from ivme.engines.warming import text_of_tokens
 from ivme.measure.clock import Clock, SystemClock
 
+LEAST_TOKEN_SHARE = 1e-6  # of a call
+
 
 def measure_cost(
     session: Session,
@@ -42,7 +44,8 @@ def measure_cost(
 def fit_cost(seconds: Mapping[tuple[int, int], float]) -> BatchCost:
     """Return the cost that fits measured seconds of (texts, tokens) best, none of it negative.
 
-    Relative errors are made small, so that short batches count as much as long ones.
+    Relative errors are made small, so that short batches count as much as long ones. Where calls
+    took the same whatever they held, a token costs next to nothing, as BatchCost needs something.
     """
     import numpy as np
     from scipy.optimize import nnls
@@ -52,4 +55,6 @@ def fit_cost(seconds: Mapping[tuple[int, int], float]) -> BatchCost:
     texts, tokens = points.T
     terms = np.stack([np.ones_like(texts), texts * tokens, texts * tokens**2], axis=1)
     (call_s, token_s, pair_s), _ = nnls(terms / taken[:, None], np.ones_like(taken))
+    if not token_s + pair_s > 0:
+        token_s = LEAST_TOKEN_SHARE * call_s
     return BatchCost(call_s=float(call_s), token_s=float(token_s), pair_s=float(pair_s))

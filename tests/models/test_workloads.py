@@ -102,3 +102,8 @@ def test_corpus_workloads_repeat_with_their_seed() -> None:
 def test_more_texts_than_the_corpus_has_are_refused() -> None:
     with pytest.raises(WorkloadError, match="count=1000000; the built-in corpus has 1 to"):
         corpus_workload(1_000_000)
+
+
+def test_half_a_surrogate_pair_is_replaced(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", '{"text": "half \\ud83d a pair"}\n')
+    assert read_workload(path).texts == ("half \ufffd a pair",)

@@ -278,3 +278,17 @@ def test_the_input_is_never_overwritten_with_its_own_answers(tmp_path: Path, nam
     with pytest.raises(UsageError, match="is the file that is read, which writing would destroy"):
         run(FileJob(source=source, output=tmp_path / name, overwrite=True))
     assert source.read_text() == '{"text": "a"}\n'
+
+
+def test_half_a_surrogate_pair_in_a_row_is_replaced(tmp_path: Path) -> None:
+    source = tmp_path / "texts.jsonl"
+    source.write_text('{"text": "half \\ud83d a pair"}\n{"text": "\\ud83c\\udf89"}\n')
+    output = tmp_path / "out.jsonl"
+
+    def encode(texts: Sequence[str]) -> list[Prediction]:
+        return [Prediction(text=text.encode().decode()) for text in texts]
+
+    done = run(FileJob(source=source, output=output), encode)
+    assert done.bad_rows == 0
+    answers = [json.loads(line)["text"] for line in output.read_text().splitlines()]
+    assert answers == ["half \ufffd a pair", "\U0001f389"]

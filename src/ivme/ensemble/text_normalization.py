@@ -7,6 +7,10 @@ space come and go with the programs that a text passed through, and cost a forge
 import re
 import unicodedata
 
+from ivme.models.surrogates import without_lone_surrogates
+
+__all__ = ["normalized", "without_lone_surrogates"]
+
 # What looks like an ASCII letter: Cyrillic, Greek, and two letters of the phonetic alphabet.
 _LOOKALIKES = dict(
     zip(
@@ -48,12 +52,3 @@ def _plain_word(found: re.Match[str]) -> str:
     word = found[0]
     plain = "".join(_LOOKALIKES.get(letter, letter) for letter in word)
     return plain if plain.isascii() else word
-
-
-def without_lone_surrogates(text: str) -> str:
-    """Return the text with U+FFFD for halves of surrogate pairs, which UTF-8 cannot say."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ivme.errors import WorkloadError
 from ivme.models.corpus import corpus_documents
+from ivme.models.surrogates import without_lone_surrogates
 
 if TYPE_CHECKING:
     pass
@@ -198,6 +199,7 @@ def _read_json_lines(
                 f"{path}, line {number}: {column or DEFAULT_COLUMN!r} is no text but {text!r}"
             )
         label = _value(path, number, entry, label_column) if label_column else None
+        text = without_lone_surrogates(text)
         yield _Row(number, text, None if label is None else str(label))
 
 

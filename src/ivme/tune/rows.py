@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from ivme.errors import WorkloadError
+from ivme.models.surrogates import without_lone_surrogates
 from ivme.models.workloads import DEFAULT_COLUMN, MAX_FIELD_CHARACTERS, column_at
 
 MAX_LINE_BYTES = MAX_FIELD_CHARACTERS
@@ -24,7 +25,10 @@ KINDS = (".txt", ".csv", ".tsv", ".jsonl")
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row: the number of its first line, and its text, or the reason why it has none."""
+    """A row: the number of its first line, and its text, or the reason why it has none.
+
+    Lone surrogates, which JSON can say and no model reads, are U+FFFD in the text.
+    """
 
     line: int
     text: str = ""
@@ -154,7 +158,7 @@ class RowReader:
     def _row(self, line: bytes, read: Callable[[str], str]) -> Row:
         number = self.position.line
         try:
-            text = read(decode_line(line))
+            text = without_lone_surrogates(read(decode_line(line)))
         except ValueError as error:
             return Row(line=number, error=str(error))
         return Row(line=number, text=text) if text.strip() else Row(line=number, error=EMPTY)

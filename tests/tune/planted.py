@@ -55,6 +55,7 @@ class Traits:
     precision: str | None = None  # that it really computes in
     bucket_gain: float = 0.0  # share of its time that padding to buckets saves
     bucket_flips: float = 0.0  # share of texts that it then answers otherwise
+    token_s: float = 0.0  # of a call, for each token that it generates behind the first
 
 
 @dataclass(kw_only=True)
@@ -69,6 +70,7 @@ class PlantedEngine:
     prepared: list[str] = field(default_factory=list)
     calls: int = 0
     open_sessions: int = 0
+    broken: set[str] = field(default_factory=set)  # precisions whose next call fails
 
     @property
     def precisions(self) -> tuple[str, ...]:
@@ -94,22 +96,29 @@ class PlantedSession(Session):
             text_s = traits.text_s * (1 - traits.bucket_gain)
             traits = replace(traits, text_s=text_s, flips=max(traits.flips, traits.bucket_flips))
         self._engine, self._traits, self._threads = engine, traits, options.threads
+        self._later_tokens = options.new_tokens - 1
+        self._asked, self._is_closed = options.precision, False
         self.precision = traits.precision or options.precision or ""
         self.notes: tuple[str, ...] = ()
 
     def predict(self, texts: Sequence[str], stages: StageSeconds | None = None) -> list[Prediction]:
         traits = self._traits
+        assert not self._is_closed
+        if self._asked in self._engine.broken:
+            raise RuntimeError("planted break")
         if len(texts) > traits.most_together:
             raise OutOfMemoryError("out of memory: planted")
         self._engine.calls += 1
         speedup = 1 + traits.thread_gain * (self._threads - 1)
-        self._engine.clock.work(traits.call_s + traits.text_s * len(texts) / speedup)
+        call_s = traits.call_s + traits.token_s * self._later_tokens
+        self._engine.clock.work(call_s + traits.text_s * len(texts) / speedup)
         return [answer_to(text, traits.flips) for text in texts]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
 
     def close(self) -> None:
+        self._is_closed = True
         self._engine.open_sessions -= 1
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -164,6 +165,24 @@ def test_threads_may_share_a_predictor(streams: int, model: LoadedModel, tmp_pat
     assert [[one.label for one in answers] for answers in found] == [expected] * 8
 
 
+@pytest.mark.parametrize("engine", ["onnxruntime", "transformers"])
+def test_texts_are_cut_to_what_is_asked_for_or_to_what_the_model_takes(
+    engine: str, model: LoadedModel, tmp_path: Path
+) -> None:
+    write_plan(
+        tmp_path / "plan",
+        model=model,
+        variant=Variant(engine=engine, precision="float32", threads=1, batching=Batching()),
+        options=EngineOptions(),
+        evidence={},
+    )
+    many = " ".join(["word"] * 3000)
+    for asked, expected in ((16, 16), (10_000, model.max_length), (None, model.max_length)):
+        with ivme.load_plan(tmp_path / "plan", max_length=asked) as predictor:
+            assert predictor.max_length == expected
+            assert predictor.count_tokens([many]) == [expected]
+
+
 def test_a_closed_predictor_says_so(folder: Path) -> None:
     predictor = ivme.load_plan(folder)
     predictor.close()
@@ -189,15 +208,31 @@ def test_a_plan_that_fails_to_be_written_leaves_nothing(tmp_path: Path, model: L
     variant = Variant(
         engine="onnxruntime", precision="float32", threads=1, batching=Batching(batch_size=1)
     )
-    with pytest.raises(ValueError, match="Out of range float values"):
+    with pytest.raises(TypeError, match="is not JSON serializable"):
         write_plan(
             tmp_path / "plan",
             model=model,
             variant=variant,
             options=EngineOptions(),
-            evidence={"ratio": float("nan")},
+            evidence={"ratio": object()},
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_figure_that_is_not_finite_is_null(tmp_path: Path, model: LoadedModel) -> None:
+    tried = [{"name": "other:int8", "quality": {"loss": float("nan"), "loss_bound": math.inf}}]
+    write_plan(
+        tmp_path / "plan",
+        model=model,
+        variant=Variant(engine="transformers", precision="float32", threads=1, batching=Batching()),
+        options=EngineOptions(),
+        evidence={"tried": tried, "ratio": 0.5},
+    )
+    read = read_plan(tmp_path / "plan").evidence
+    assert read == {
+        "tried": [{"name": "other:int8", "quality": {"loss": None, "loss_bound": None}}],
+        "ratio": 0.5,
+    }
 
 
 def test_a_plan_from_another_machine_works_and_says_so(folder: Path) -> None:
@@ -229,6 +264,17 @@ def test_a_plan_for_more_threads_than_are_here_says_so(folder: Path) -> None:
 
 EDITS = {
     "an unknown engine": (("variant", "engine", "warp"), "engine='warp'; expected one of"),
+    "an engine as a list": (
+        ("variant", "engine", ["openvino"]),
+        r"engine=\['openvino'\]; expected one of",
+    ),
+    "a batch of halves": (
+        ("variant", "batching", {"batch_size": 8.5}),
+        "batch_size=8.5; expected 1 or more, a whole",
+    ),
+    "an order as a list": (("variant", "batching", {"order": ["sorted"]}), "batching: "),
+    "a precision as a list": (("variant", "precision", ["int8"]), "onnxruntime has"),
+    "a kind as a list": (("kind", ["classifier"]), "expected a text"),
     "an unknown precision": (("variant", "precision", "int3"), "precision='int3'; onnxruntime has"),
     "no threads": (("variant", "threads", 0), "threads=0; expected a number of 1 or more"),
     "threads as text": (("variant", "threads", "2"), "threads='2'; expected a number"),

@@ -1,5 +1,6 @@
 import gc
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -7,12 +8,14 @@ from ivme.bench.configuration import TextSource
 from ivme.errors import UsageError
 from ivme.hardware import ceilings_cache
 from ivme.hardware.ceilings import CeilingPlan
+from ivme.measure.clock import SystemClock
 from ivme.measure.records import load_record, save_record
 from ivme.models.corpus import corpus_documents
 from ivme.tune import tuning
 from ivme.tune.configuration import TuneConfig
+from ivme.tune.material import Material
 from ivme.tune.plan import load_plan
-from ivme.tune.tuning import run_tune
+from ivme.tune.tuning import open_journal, run_tune
 
 TINY_PLAN = CeilingPlan(
     name="quick", sizes=(16,), accelerator_sizes=(16,), product_budget_s=0.0, copy_budget_s=0.0
@@ -99,6 +102,59 @@ def test_an_interrupt_leaves_a_record_and_the_same_call_goes_on(tmp_path, monkey
     assert second.chosen is not None
     assert any("goes on from an interrupted search" in note for note in second.record.notes)
     assert not (tmp_path / "plan.search.jsonl").exists()
+
+
+def choose_and_interrupt(search):
+    search._start()
+    search.chosen = search.baseline
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_once_the_choice_is_made_leaves_the_plan(tmp_path, monkeypatch):
+    monkeypatch.setattr("ivme.tune.search.Search.run", choose_and_interrupt)
+    result = run_tune(config(), tmp_path / "plan")
+    assert not result.record.is_complete
+    assert result.failure is None
+    with load_plan(tmp_path / "plan") as predict:
+        assert any(note.startswith("interrupted once") for note in predict.plan.notes)
+    assert not (tmp_path / "plan.search.jsonl").exists()
+    unwritten = run_tune(config())
+    assert (unwritten.failure, unwritten.plan) == ("interrupted", None)
+
+
+def test_a_plan_that_cannot_be_written_leaves_the_record_and_the_journal(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("the disk is full")
+
+    def choose(search):
+        search._start()
+        search.chosen = search.baseline
+
+    monkeypatch.setattr("ivme.tune.search.Search.run", choose)
+    monkeypatch.setattr("ivme.tune.plan.write_plan", fail)
+    result = run_tune(config(), tmp_path / "plan")
+    assert result.failure is not None
+    assert "was chosen" in result.failure
+    assert result.failure.endswith("cannot be written: the disk is full")
+    assert result.record.measurements
+    assert (tmp_path / "plan.search.jsonl").exists()
+
+
+@pytest.mark.parametrize("changed", ["labels", "calibration", "judged", "machine"])
+def test_a_search_on_other_material_or_another_machine_begins_anew(tiny_model, tmp_path, changed):
+    material = Material(timed=("a",), judged=("b", "c"), labels=("x", "y"), calibration=("d",))
+    clock = SystemClock()
+
+    def journal(material, machine):
+        return open_journal(config(), tiny_model, material, tmp_path / "plan", clock, machine)
+
+    journal(material, "here").step("one", lambda: 1)
+    assert len(journal(material, "here")) == 1
+    if changed != "machine":
+        material = replace(material, **{changed: ("z", "z")})
+    again = journal(material, "there" if changed == "machine" else "here")
+    assert again.was_replaced
+    assert len(again) == 0
 
 
 def test_labels_of_another_kind_of_model_are_refused(tmp_path):

@@ -206,7 +206,7 @@ def _hand_over(
     else:
         _print_record(result.record)
     if result.failure is not None:
-        if result.record.is_complete:
+        if result.failure != "interrupted":
             notices().print(f"ivme: {result.failure}", markup=False, soft_wrap=True)
         raise typer.Exit(1)
     if not as_json:

@@ -34,7 +34,7 @@ class AnswerLines:
 
     def header(self) -> str:
         """Return what stands above all lines."""
-        return _table_line(self._columns) if self._is_table else ""
+        return table_line(self._columns) if self._is_table else ""
 
     def line(self, row: Row, answer: Prediction | str) -> str:
         """Return the line for a row; answer: its prediction, or the reason why it has none."""
@@ -44,7 +44,7 @@ class AnswerLines:
             content = {"line": row.line, **self._fields(answer)}
         if not self._is_table:
             return json.dumps(content, ensure_ascii=False) + "\n"
-        return _table_line([_cell(content.get(name)) for name in self._columns])
+        return table_line([_cell(content.get(name)) for name in self._columns])
 
     def _fields(self, answer: Prediction) -> dict[str, Any]:
         if answer.probabilities is not None:
@@ -80,7 +80,8 @@ def _cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list) else value
 
 
-def _table_line(cells: Sequence[Any]) -> str:
+def table_line(cells: Sequence[Any]) -> str:
+    """Return the cells as a line of a table."""
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(cells)
     return line.getvalue()

@@ -9,7 +9,7 @@ from ivme.measure.records import Comparison
 from ivme.measure.statistics import median
 from ivme.tune.entries import Entry
 from ivme.tune.material import spread_by_length
-from ivme.tune.steps import SLOW, Steps
+from ivme.tune.steps import SLOW, Steps, with_batch_size
 from ivme.tune.turns import paired_ratios
 from ivme.tune.variants import Variant
 
@@ -29,7 +29,7 @@ class Contest:
 
     measure_memory: of a variant that runs alone. decided_s: of spent_s, until `chosen` was; the
     rest is evidence. screened, sample, texts: what runs where variants are screened, where the
-    chosen one meets the baseline, and where those that passed race.
+    chosen one meets the baseline, and where those that passed race. raced: who, in each race.
     """
 
     config: "TuneConfig"
@@ -46,6 +46,7 @@ class Contest:
     sample: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     judged_texts: int = 0
+    raced: list[list[Entry]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Start the clock of the budget."""
@@ -75,26 +76,41 @@ class Contest:
         """Judge the entry as it would run, and keep the facts."""
         self.listener.tell(f"judging {entry.label} on {self.judged_texts} texts")
         facts = self.steps.judge(entry.variant, self.judged_texts)
+        self.notes += facts.get("notes", ())
         if "failure" in facts:
-            self.update(entry, "refused", facts["failure"])
+            self.update(entry, "refused", f"no answers to judge: {facts['failure']}")
             return False
-        entry.quality = facts
-        self.update(entry, "accepted" if entry.is_accepted else "lossy", _loss_sentence(facts))
+        self.use_batch_size(entry, facts["batch_size"], facts["fallbacks"])
+        entry.quality = quality = facts["quality"]
+        self.update(entry, "accepted" if entry.is_accepted else "lossy", _loss_sentence(quality))
         return entry.is_accepted
 
+    def use_batch_size(self, entry: Entry, size: int, fallbacks: Sequence[str]) -> None:
+        """Give the entry the batches that memory allowed it, and say why they are smaller."""
+        if size != entry.variant.batching.batch_size:
+            entry.variant = with_batch_size(entry.variant, size)
+            entry.notes = tuple(dict.fromkeys((*entry.notes, *fallbacks)))
+
     def race(self, entries: Sequence[Entry], rounds: int) -> list[Entry]:
-        """Run the entries in turns, the first of them leading; return those that ran."""
+        """Run the entries in turns, the first of them leading; return those that ran, if any."""
         facts = self.steps.race([one.variant for one in entries], rounds, self.texts, SLOW)
-        ran = [one for one in entries if one.label not in facts["failures"]]
-        for label, reason in facts["failures"].items():
-            failed = next(one for one in entries if one.label == label)
-            self.update(failed, "refused", reason)
-        samples_s, leader = facts["samples_s"], ran[0]
-        leader_ratio = ratio_of(leader)
+        for one in entries:
+            if one.label in facts["failures"]:
+                self.update(one, "refused", facts["failures"][one.label])
+        ran = [one for one in entries if one.label in facts["samples_s"]]
+        if not ran:
+            return []
+        samples_s = {id(one): facts["samples_s"][one.label] for one in ran}
+        leader_s, leader_ratio = samples_s[id(ran[0])], ratio_of(ran[0])
+        if ran[0] is not entries[0]:  # it has no ratio of its own yet
+            leader_ratio = median(leader_s) / len(self.texts) / text_s_of(self.baseline)
         for one in ran:
-            ratios = paired_ratios(samples_s[one.label], samples_s[leader.label])
-            one.take_times(ratios, leader_ratio, samples_s[one.label], self.texts)
+            ratios = paired_ratios(samples_s[id(one)], leader_s)
+            one.take_times(ratios, leader_ratio, samples_s[id(one)], self.texts)
+            size = facts["batch_sizes"].get(one.label, one.variant.batching.batch_size)
+            self.use_batch_size(one, size, facts["fallbacks"].get(one.label, ()))
             self.update(one, one.status)
+        self.raced.append(ran)
         return ran
 
     def affordable_rounds(self, entries: Sequence[Entry], rounds: int, share: float) -> int:

@@ -1,7 +1,8 @@
 """The finals: from contenders to the chosen variant, and the evidence that is kept of it.
 
 Rounds of turns, of which half leaves after each; a paired comparison with the runner-up, which
-decides; then one with the baseline, memory, and the quality of those that were too slow.
+decides; then one with the baseline, memory, and the quality of those that were too slow. One that
+fails on the way leaves, and the next takes its place.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from ivme.tune.contest import Contest, ratio_of, text_s_of
 from ivme.tune.entries import Entry
 from ivme.tune.material import spread_by_length
 from ivme.tune.space import first_batching
+from ivme.tune.steps import VariantFailed
 
 HALVE_UNTIL = 0.85  # of the budget
 FIRST_ROUNDS = 4  # of the races that halve
@@ -29,19 +31,27 @@ def decide(contest: Contest, contenders: list[Entry]) -> None:
         contest.listener.tell(f"{len(ranked)} in the race")
         ran = sorted(contest.race(ranked, rounds), key=ratio_of)
         ranked, rounds = ran[: max(2, len(ran) // 2)], 2 * rounds
-    ranked = _confirmed(contest, ranked)
-    if not ranked:
+    while pair := _confirmed(contest, [one for one in ranked if one.status != "refused"]):
+        winner = _meet(contest, *pair) if len(pair) == 2 else pair[0]
+        if winner is not None and _is_chosen(contest, winner):
+            break
+    else:
         return
-    winner, *others = ranked
-    if others:
-        winner = _meet(contest, winner, others[0])
+    _tell_phases(contest, winner)
+    others = [one for one in (*pair, contest.baseline) if one is not winner]
+    _measure_memory(contest, [winner, *others], is_needed=False)
+    _judge_rest(contest)
+
+
+def _is_chosen(contest: Contest, winner: Entry) -> bool:
+    """Choose the winner, and let it meet the baseline; return False if it fails there."""
     contest.chosen, contest.decided_s = winner, contest.spent_s()
     contest.update(winner, "chosen")
     if not winner.is_baseline:
         _meet_baseline(contest, winner)
-    _tell_phases(contest)
-    _measure_memory(contest, [winner, *others[:1], contest.baseline], is_needed=False)
-    _judge_rest(contest)
+    if winner.status == "refused":
+        contest.chosen = contest.decided_s = None
+    return contest.chosen is not None
 
 
 def _confirmed(contest: Contest, ranked: Sequence[Entry]) -> list[Entry]:
@@ -57,15 +67,22 @@ def _confirmed(contest: Contest, ranked: Sequence[Entry]) -> list[Entry]:
             confirmed.append(entry)
         if len(confirmed) == 2:
             return confirmed
-    judged = [one for one in contest.entries if one.is_accepted and one.variant.batching == first]
+    judged = [
+        one
+        for one in contest.entries
+        if one.is_accepted and one.variant.batching == first and one.status != "refused"
+    ]
     return confirmed or _within_memory(contest, sorted(judged, key=ratio_of))[:1]
 
 
-def _meet(contest: Contest, first: Entry, second: Entry) -> Entry:
-    """Compare the two fastest, paired; return the faster one."""
+def _meet(contest: Contest, first: Entry, second: Entry) -> Entry | None:
+    """Compare the two fastest, paired; return the faster one, or None if one of them failed."""
     contest.listener.tell(f"final: {first.label} and {second.label}")
     contest.steps.sessions.keep_only((first.variant, second.variant, contest.baseline.variant))
     comparison = _compare(contest, first, second, contest.texts, 0.4)
+    if comparison is None:
+        return None
+    contest.raced.append([first, second])
     winner, loser = (first, second) if comparison.ratio <= 1 else (second, first)
     contest.comparisons.append(comparison)
     contest.listener.found(comparison)
@@ -76,7 +93,9 @@ def _meet(contest: Contest, first: Entry, second: Entry) -> Entry:
 def _meet_baseline(contest: Contest, winner: Entry) -> None:
     contest.listener.tell(f"{winner.label} and the baseline")
     comparison = _compare(contest, winner, contest.baseline, contest.sample, 0.7)
-    _move_with(winner, comparison.ratio / ratio_of(winner), contest.entries)
+    if comparison is None:
+        return
+    _move_with(winner, comparison.ratio / ratio_of(winner), contest.raced)
     winner.interval = None
     if len(comparison.blocks) >= blocks_needed():
         winner.interval = comparison.interval
@@ -85,18 +104,19 @@ def _meet_baseline(contest: Contest, winner: Entry) -> None:
     contest.update(winner, "chosen")
 
 
-def _move_with(winner: Entry, factor: float, entries: Sequence[Entry]) -> None:
-    """Correct the ratio of the winner, and of those that raced with it, which build on it."""
-    for one in entries:
-        raced = one is winner or one.status in ("accepted", "runner-up")
-        if raced and not one.is_baseline:
-            one.ratio = factor * ratio_of(one)
+def _move_with(winner: Entry, factor: float, races: Sequence[Sequence[Entry]]) -> None:
+    """Correct ratio and interval of the winner, and of those that raced with it."""
+    beside = [one for race in races if any(other is winner for other in race) for one in race]
+    for one in {id(one): one for one in (winner, *beside) if not one.is_baseline}.values():
+        one.ratio = factor * ratio_of(one)
+        if one.interval is not None:
+            one.interval = (factor * one.interval[0], factor * one.interval[1])
 
 
 def _compare(
     contest: Contest, entry: Entry, other: Entry, texts: Sequence[str], share: float
-) -> Comparison:
-    """Compare two entries, paired, in that share of what is left.
+) -> Comparison | None:
+    """Compare two entries, paired, in that share of what is left; None if one of them fails.
 
     On fewer texts where the blocks that a verdict takes would need more time.
     """
@@ -104,7 +124,11 @@ def _compare(
     blocks = blocks_needed(len(ComparePlan().looks)) + 1
     text_s = text_s_of(entry) * (blocks + 4) + text_s_of(other) * (2 * blocks + 4)
     few = spread_by_length(texts, max(1, min(len(texts), int(budget_s / text_s))))
-    return contest.steps.compare(entry.variant, other.variant, few, budget_s)
+    try:
+        return contest.steps.compare(entry.variant, other.variant, few, budget_s)
+    except VariantFailed as error:
+        contest.update(entry if error.label == entry.label else other, "refused", str(error))
+        return None
 
 
 def _judge_rest(contest: Contest) -> None:
@@ -117,13 +141,15 @@ def _judge_rest(contest: Contest) -> None:
             continue
         contest.listener.tell(f"judging {entry.variant.name} on {contest.judged_texts} texts")
         facts = contest.steps.judge(entry.variant, contest.judged_texts)
-        entry.quality = None if "failure" in facts else facts
+        entry.quality = facts.get("quality")
         contest.update(entry, entry.status)
         contest.steps.sessions.keep_only((contest.baseline.variant,))
 
 
-def _tell_phases(contest: Contest) -> None:
+def _tell_phases(contest: Contest, winner: Entry) -> None:
     """Say which variants read and write fastest, where these need not be the same."""
+    if not winner.phases and contest.left_s() > 0:
+        winner.phases = contest.steps.phases(winner.variant, winner.texts, winner.samples_s)
     timed = [one for one in contest.entries if one.phases and one.is_accepted]
     for name, what in (
         ("first_token_s", "until the first token"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ivme.bench.cases import make_case
 from ivme.bench.runs import describe_model, flops_per_call
+from ivme.engines.traps import padding_waste
 from ivme.measure.records import Measurement
 from ivme.tune.entries import Entry
 from ivme.tune.search import Search
@@ -13,6 +14,18 @@ from ivme.tune.search import Search
 if TYPE_CHECKING:
     from ivme.bench.place import Place
     from ivme.engines.batching import Batching
+
+
+def note_padding(search: Search) -> None:
+    """Note with each variant that ran if it computes mostly padding."""
+    work = _Work(search)
+    for entry in search.entries:
+        counts = work.counts(entry)
+        padded = counts.get("padded_tokens")
+        if padded:
+            share = 1 - (counts["tokens"] or 0) / padded
+            traps = padding_waste(share, entry.variant.batching.order)
+            entry.notes = (*entry.notes, *map(str, traps))
 
 
 def measurements_of(search: Search, place: "Place | None") -> list[Measurement]:

@@ -7,6 +7,7 @@ manifest.json   a checksum of every file
 """
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -122,8 +123,8 @@ def is_plan(folder: Path) -> bool:
 
 
 def plan_to_json(plan: Plan) -> str:
-    """Return the plan as JSON text that people can read and edit."""
-    content = asdict(plan)
+    """Return the plan as JSON text that people can read and edit; what is not finite is null."""
+    content = _finite(asdict(plan))
     return json.dumps({"format": FORMAT, **content}, indent=1, allow_nan=False) + "\n"
 
 
@@ -187,6 +188,16 @@ def _describe(
         notes=tuple(notes),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return value
 
 
 def _put_artefact(

@@ -88,7 +88,7 @@ def _variant_from(path: Path, content: Mapping[str, Any]) -> Variant:
     for name in ("engine", "precision", "threads", "batching"):
         if name not in content:
             raise PlanError(f"{path}: the variant has no {name!r}; {REMEDY}")
-    if content["engine"] not in ENGINES:
+    if not isinstance(content["engine"], str) or content["engine"] not in ENGINES:
         raise PlanError(
             f"{path}: engine={content['engine']!r}; expected one of {', '.join(sorted(ENGINES))}"
         )

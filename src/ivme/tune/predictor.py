@@ -23,15 +23,17 @@ class Predictor:
     """A plan's model, loaded: call it with a text or a list of texts. Safe to share by threads.
 
     Attributes: `plan`; `precision`, which the engine says that it computes in; `notes`, which say
-    what the user of its answers and figures should know; `labels`, of a classifier.
+    what the user of its answers and figures should know; `labels`, of a classifier; `max_length`,
+    tokens that texts are cut to, None without a limit.
     """
 
     def __init__(
-        self, plan: Plan, session: SessionPool, labels: tuple[str, ...], notes: Sequence[str]
-    ):
+        self, plan: Plan, session: SessionPool, model: TextModel, notes: Sequence[str]
+    ) -> None:
         self.plan = plan
+        self.max_length = plan.max_length or model.max_length
         self.session = session
-        self.labels = labels
+        self.labels = model.labels
         self.precision = session.precision
         self.notes = (*notes, *session.notes)
 
@@ -94,10 +96,10 @@ def open_plan(
     folder: Path, *, verify: bool, threads: int | None = None, max_length: int | None = None
 ) -> Predictor:
     """Return the predictor of a plan's folder; see ivme.tune.plan.load_plan."""
-    plan = _within(read_plan(folder), threads, max_length)
+    plan = _on_threads(read_plan(folder), threads)
     notes = [*check_files(folder, verify=verify), *notes_on_place(plan)]
     try:
-        sessions, model = _open_sessions(folder, plan)
+        plan, sessions, model = _open_sessions(folder, plan, max_length)
     except ImportError as error:
         raise PlanError(
             f"{folder} runs on engine={plan.variant.engine!r}, which needs {error.name}, and that "
@@ -111,42 +113,51 @@ def open_plan(
         word = model.tokenizer.mask_token if plan.kind == "masked" else "the"
         for session in sessions.sessions:
             warm_up(session, plan.variant.batching, word)
-    return Predictor(plan, sessions, model.labels, notes)
+    return Predictor(plan, sessions, model, notes)
 
 
-def _within(plan: Plan, threads: int | None, max_length: int | None) -> Plan:
-    """Return the plan on so many threads, its streams together, and for texts so long."""
-    if threads is not None:
-        variant = plan.variant
-        streams = variant.batching.streams if variant.batching.streams <= threads else 1
-        batching = replace(variant.batching, streams=streams)
-        plan = replace(
-            plan, variant=replace(variant, threads=threads // streams, batching=batching)
-        )
-    if max_length is not None:
-        plan = replace(plan, max_length=min(max_length, plan.max_length or max_length))
-    return plan
+def _on_threads(plan: Plan, threads: int | None) -> Plan:
+    """Return the plan on so many threads, its streams together."""
+    if threads is None:
+        return plan
+    variant = plan.variant
+    streams = variant.batching.streams if variant.batching.streams <= threads else 1
+    batching = replace(variant.batching, streams=streams)
+    return replace(plan, variant=replace(variant, threads=threads // streams, batching=batching))
 
 
-EXTRAS = {"bitsandbytes": "'ivme[gpu]'"}  # engine -> the extra that brings what it needs
+def _for_texts(plan: Plan, max_length: int | None, model: TextModel) -> Plan:
+    """Return the plan for texts of at most so many tokens, where plan and model allow more."""
+    if max_length is None:
+        return plan
+    limits = [one for one in (max_length, plan.max_length, model.max_length) if one is not None]
+    return replace(plan, max_length=min(limits))
 
 
 def _package(plan: Plan, error: ImportError) -> str:
-    return EXTRAS.get(plan.variant.engine, error.name or plan.variant.engine)
+    """Return what to install: the extra that brings what the engine needs, or the library."""
+    from ivme.tune.space import EXTRAS
+
+    library = error.name or plan.variant.engine
+    extra = EXTRAS.get(plan.variant.engine) or EXTRAS.get(library)
+    return f"'ivme[{extra}]'" if extra else library
 
 
-def _open_sessions(folder: Path, plan: Plan) -> tuple[SessionPool, TextModel]:
-    """Return the plan's sessions, as many as its batching has streams, and their model."""
+def _open_sessions(
+    folder: Path, plan: Plan, max_length: int | None
+) -> tuple[Plan, SessionPool, TextModel]:
+    """Return the plan as it runs, its sessions, one for each of its streams, and their model."""
     engine, artefact = get_engine(plan.variant.engine), folder / ARTEFACT_FOLDER
     streams = plan.variant.batching.streams
     if isinstance(engine, ArtefactEngine):
         interface = ModelInterface.load(folder, plan.tokenizer)
+        plan = _for_texts(plan, max_length, interface)
         sessions = [engine.open(artefact, interface, plan.options)]
         while len(sessions) < streams:
             if plan.tokenizer != "file":  # Transformers' own must not be shared by threads
                 interface = ModelInterface.load(folder, plan.tokenizer)
             sessions.append(engine.open(artefact, interface, plan.options))
-        return SessionPool(sessions), interface
+        return plan, SessionPool(sessions), interface
     from ivme.models.loading import load_model
 
     model = load_model(
@@ -157,4 +168,5 @@ def _open_sessions(folder: Path, plan: Plan) -> tuple[SessionPool, TextModel]:
         kind=plan.kind,
     )
     model = replace(model, reference=plan.reference)
-    return prepare_streams(engine, model, plan.options, streams), model
+    plan = _for_texts(plan, max_length, model)
+    return plan, prepare_streams(engine, model, plan.options, streams), model

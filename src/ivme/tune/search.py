@@ -43,6 +43,9 @@ PASS_SHARE = 1 / 200  # of the budget, of one pass of a variant where variants r
 JUDGE_SHARE = 0.25  # of the budget, of the reference's answers
 MOST_JUDGED_AT_RANDOM = 64  # texts, where nothing is decided by them
 ENOUGH = 3  # variants that passed the gate
+MOST = 6  # where the budget has room to judge more
+ANOTHER_SHARE = 0.02  # of the budget, that one more may take
+ANOTHER_UNTIL = 0.5  # of the budget
 WIDENED = 2  # variants that are tried on other thread counts
 MOST_OPEN = 4  # sessions beside the leader's
 
@@ -167,13 +170,11 @@ class Search(Contest):
 
     def _take_screening(self, entry: Entry, facts: dict, leader: Entry) -> None:
         samples_s = facts["samples_s"]
-        if facts["batch_size"] != entry.variant.batching.batch_size:
-            batching = replace(entry.variant.batching, batch_size=facts["batch_size"])
-            entry.variant = replace(entry.variant, batching=batching)
         entry.prepare_s, entry.first_call_s = facts["prepare_s"], facts["first_call_s"]
         self.steps.sessions.note_preparing(entry.variant.engine, facts["prepare_s"])
         entry.precision, entry.phases = facts["precision"], facts["phases"]
-        entry.notes = (*facts["fallbacks"], *facts["notes"])
+        self.use_batch_size(entry, facts["batch_size"], facts["fallbacks"])
+        entry.notes = (*entry.notes, *facts["notes"])
         ratios = paired_ratios(samples_s["variant"], samples_s["leader"])
         texts = spread_by_length(self.screened, facts["texts"])
         entry.take_times(ratios, ratio_of(leader), samples_s["variant"], texts)
@@ -195,11 +196,22 @@ class Search(Contest):
                 continue
             if passed and ratio_of(entry) > SLOW * ratio_of(passed[0]):
                 self.update(entry, "slower", _times_slower(entry, passed[0]))
-            elif len(passed) >= ENOUGH:
-                self.update(entry, "slower", f"{ENOUGH} that keep quality are faster")
+            elif len(passed) >= ENOUGH and not self._has_room_for(entry, len(passed)):
+                self.update(entry, "slower", f"{len(passed)} that keep quality are faster")
             elif self._passes(entry):
                 passed.append(entry)
         return passed
+
+    def _has_room_for(self, entry: Entry, passed: int) -> bool:
+        """Return whether the budget allows one more to be judged than is enough."""
+        if passed >= MOST:
+            return False
+        if f"judge {entry.label} on {self.judged_texts}" in self.steps.journal:
+            return True
+        needed_s = self.steps.sessions.estimate_s(entry.variant)
+        needed_s += self.judged_texts * text_s_of(entry)
+        room_s = min(ANOTHER_SHARE * self.config.budget_s, self.left_s(ANOTHER_UNTIL))
+        return needed_s <= room_s
 
     def _passes(self, entry: Entry) -> bool:
         """Judge the entry; the reference itself loses nothing by definition."""
@@ -219,8 +231,8 @@ class Search(Contest):
         contenders: list[Entry] = []
         for entry in passed:
             contenders.append(self._with_best_batching(entry, contenders[:1]))
-        ranked = sorted(contenders, key=ratio_of)
-        return [*map(self._with_best_threads, ranked[:WIDENED]), *ranked[WIDENED:]]
+        ranked = sorted(_left(contenders), key=ratio_of)
+        return _left([*map(self._with_best_threads, ranked[:WIDENED]), *ranked[WIDENED:]])
 
     def _with_best_batching(self, entry: Entry, before: Sequence[Entry]) -> Entry:
         """Return the entry with its best batching.
@@ -240,7 +252,10 @@ class Search(Contest):
         if self.config.objective == "latency":
             lengths = self.steps.count_tokens(self.steps.material.timed)
             return shapes_for(entry.variant.engine, lengths)
-        return other_batchings(self.config, self.steps.cost(entry.variant, self.texts))
+        cost, note = self.steps.cost(entry.variant, self.texts)
+        if note is not None:
+            entry.notes = (*entry.notes, note)
+        return other_batchings(self.config, cost)
 
     def _with_best_threads(self, entry: Entry) -> Entry:
         others = other_threads(entry.variant, self.threads, self.config.objective)
@@ -265,7 +280,7 @@ class Search(Contest):
         """Return the fastest of an entry and its variants in turns."""
         known = {one.label for one in self.entries}
         copies = [
-            replace(entry, variant=one, is_baseline=False)
+            replace(entry, variant=one, is_baseline=False, phases={})
             for one in variants
             if one.label not in known
         ]
@@ -275,7 +290,8 @@ class Search(Contest):
             self.notes.append(f"no budget left to try {names}")
         if rounds == 0 or not copies:
             return entry
-        return min(self.race([entry, *map(self._add, copies)], rounds), key=ratio_of)
+        ran = self.race([entry, *map(self._add, copies)], rounds)
+        return min(ran, key=ratio_of, default=entry)
 
     def _is_baseline_left_out(self) -> bool:
         """Return whether the caller asked for other engines alone."""
@@ -299,6 +315,11 @@ class Search(Contest):
     def _add(self, entry: Entry) -> Entry:
         self.entries.append(entry)
         return entry
+
+
+def _left(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries that have not failed meanwhile."""
+    return [one for one in entries if one.status != "refused"]
 
 
 def _times_slower(entry: Entry, other: Entry) -> str:

@@ -1,6 +1,7 @@
 """Open sessions of a search: made ready once, kept while they are in the race, then freed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ class Sessions:
         """Nothing is opened yet. options: what all variants share."""
         self.engines, self.model, self.options, self._clock = engines, model, options, clock
         self._open: dict[_Key, Session] = {}
+        self._held: set[_Key] | None = None  # in use by a step that is running
         self._prepared_s: dict[
             str, float
         ] = {}  # the shortest, by engine: the first loads libraries
@@ -56,7 +58,21 @@ class Sessions:
             self._open[key] = self._prepare(variant, new_tokens)
             took_s = self._clock.now() - start_s
             self.note_preparing(variant.engine, took_s)
+        if self._held is not None:
+            self._held.add(key)
         return self._open[key]
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep open, until the end of the block, whatever is asked for within it.
+
+        What then does not fit beside it is out of memory.
+        """
+        self._held = set()
+        try:
+            yield
+        finally:
+            self._held = None
 
     def note_preparing(self, engine: str, took_s: float) -> None:
         """Keep how long an engine took, for later estimates."""
@@ -72,22 +88,25 @@ class Sessions:
     def keep_only(self, variants: Iterable[Variant]) -> None:
         """Close every session that none of the variants runs on, and free its memory."""
         kept = {self._key(one, None)[:-1] for one in variants}
-        for key in [key for key in self._open if key[:-1] not in kept]:
-            self._open.pop(key).close()
-        release_free_memory()
+        self._close([key for key in self._open if key[:-1] not in kept])
 
     def use_length(self, max_length: int) -> None:
         """Cut texts to so many tokens from now on."""
         self.keep_only(())
         self.options = replace(self.options, max_length=max_length)
 
+    def _close(self, keys: Iterable[_Key]) -> None:
+        for key in keys:
+            self._open.pop(key).close()
+        release_free_memory()
+
     def _prepare(self, variant: Variant, new_tokens: int | None) -> Session:
         try:
             return self._try_to_prepare(variant, new_tokens)
         except OutOfMemoryError:
-            if not self._open:
+            if not self._open.keys() - (self._held or set()):
                 raise
-        self.keep_only(())  # what else is open can be made again
+        self._close(self._open.keys() - (self._held or set()))  # these can be made again
         return self._try_to_prepare(variant, new_tokens)
 
     def _try_to_prepare(self, variant: Variant, new_tokens: int | None) -> Session:

@@ -1,20 +1,20 @@
 """Steps of a search: what opens sessions, runs texts and takes time. Each is remembered.
 
-Results are plain JSON, because a journal keeps them. A variant that fails is a result too:
-{"failure": why}.
+Results are plain JSON, because a journal keeps them. A variant that fails, in whatever way its
+library has, is a result too: {"failure": why}.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from ivme.engines.batch_costs import BatchCost
-from ivme.engines.batching import Batching, predict_all
+from ivme.engines.batch_costs import USUAL_COST, BatchCost
+from ivme.engines.batching import Batching, make_batches, predict_all
 from ivme.engines.cost_fitting import measure_cost
 from ivme.engines.protocol import Prediction, ScoringSession, Session
 from ivme.engines.traps import session_remarks
-from ivme.errors import OutOfMemoryError, UsageError
+from ivme.errors import IvmeError, OutOfMemoryError, UsageError
 from ivme.measure.clock import Clock
 from ivme.measure.compare import ComparePlan, compare
 from ivme.measure.memory_guard import is_out_of_memory, memory_guard
@@ -38,11 +38,19 @@ HOPELESS = 3.0  # times as slow as the leader on these: it is left at that
 SLOW = 1.5  # times as slow as the fastest: out of the race
 COST_ROUNDS = 3
 JUDGED_AT_A_TIME = 64  # texts between looks at whether the gate can still be passed
-_REFERENCE_BATCHING = Batching(batch_size=8, order="sorted")
+_REFERENCE_BATCHING = Batching(batch_size=8, order="sorted")  # halved where memory runs out
 
 
 class _OutOfMemory(Exception):
     """Memory ran out in a step; the message is the library's."""
+
+
+class VariantFailed(Exception):
+    """A variant that failed beside others; the message is the reason."""
+
+    def __init__(self, label: str, reason: str) -> None:
+        super().__init__(reason)
+        self.label = label
 
 
 @dataclass(kw_only=True)
@@ -64,6 +72,7 @@ class Steps:
     allow_truncation: int | None = None
     seed: int = 0
     _reference: list[Prediction] = field(default_factory=list)
+    _reference_batching: Batching = _REFERENCE_BATCHING
 
     @property
     def model(self) -> "LoadedModel":
@@ -83,6 +92,7 @@ class Steps:
 
         Raises:
             OutOfMemoryError: it does not fit in any way that is allowed.
+            UsageError: it cannot run at all.
         """
         result: dict[str, Any] = self.journal.step("baseline", lambda: self._start(texts))
         self._use(result["max_length"], result["device"])
@@ -97,46 +107,80 @@ class Steps:
         return self.journal.step(name, lambda: self._screen(variant, leader, texts))
 
     def judge(self, variant: Variant, count: int) -> dict[str, Any]:
-        """Return the quality on the first `count` judged texts, or the failure."""
+        """Return the "quality" on the first `count` judged texts, or the failure.
+
+        "batch_size": as with `screen`; "notes": what became of the reference's batches.
+        """
         return self.journal.step(
-            f"judge {variant.label} on {count}", lambda: self._judge(variant, count)
+            f"judge {variant.label} on {count}", lambda: self._tried(variant, self._judge, count)
         )
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the tokens that each text has after truncation."""
         return self.sessions.get(self.baseline).count_tokens(texts)
 
-    def cost(self, variant: Variant, texts: Sequence[str]) -> BatchCost:
-        """Return what batches of the texts' lengths cost the variant."""
+    def cost(self, variant: Variant, texts: Sequence[str]) -> tuple[BatchCost, str | None]:
+        """Return what batches of the texts' lengths cost the variant, and a note.
+
+        The note says why it is the usual cost; None: it was measured.
+        """
         result = self.journal.step(
-            f"cost of {variant.label}", lambda: asdict(self._cost(variant, texts))
+            f"cost of {variant.label}", lambda: self._tried(variant, self._cost, texts)
         )
-        return BatchCost(**result)
+        if "failure" in result:
+            return USUAL_COST, f"batches are cut by the usual cost: {result['failure']}"
+        return BatchCost(**result), None
+
+    def phases(
+        self, variant: Variant, texts: Sequence[str], whole_s: Sequence[float]
+    ) -> dict[str, float]:
+        """Return "first_token_s" and "next_token_s"; nothing if it fails or does not generate.
+
+        whole_s: of passes over the texts.
+        """
+        if not self.is_generating:
+            return {}
+        result: dict[str, Any] = self.journal.step(
+            f"phases of {variant.label} on {len(texts)} texts",
+            lambda: self._tried(variant, self._phases, texts, whole_s),
+        )
+        return {} if "failure" in result else result
 
     def race(
         self, variants: Sequence[Variant], rounds: int, texts: Sequence[str], hopeless: float
     ) -> dict[str, Any]:
-        """Return "samples_s" and "failures" by label; the first of the variants leads."""
+        """Return "samples_s" and "failures" by label; the first of the variants leads.
+
+        "batch_sizes" and "fallbacks", by label too: of those that memory allows smaller batches.
+        """
         labels = ", ".join(one.label for one in variants)
         return self.journal.step(
-            f"race of {rounds} rounds: {labels}",
+            f"race of {rounds} rounds on {len(texts)} texts: {labels}",
             lambda: self._race(variants, rounds, texts, hopeless),
         )
 
     def compare(
         self, variant: Variant, other: Variant, texts: Sequence[str], budget_s: float
     ) -> Comparison:
-        """Return the paired comparison of a variant with another, A/A control included."""
-        runs = {one.label: self._run(one, texts) for one in (other, variant)}
+        """Return the paired comparison of a variant with another, A/A control included.
+
+        Raises:
+            VariantFailed: one of them did.
+            KeyboardInterrupt: at any time; a comparison that was cut short decides nothing.
+        """
         same_threads = variant.threads == other.threads
-        with memory_guard():
-            (comparison,) = compare(
-                runs,
-                baseline=other.label,
-                plan=ComparePlan(budget_s=budget_s, warmup_calls=1, seed=self.seed),
-                clock=self.clock,
-                threads=dict.fromkeys(runs, variant.threads) if same_threads else None,
-            )
+        with self.sessions.held():
+            runs = {one.label: self._attempt(one, texts) for one in (other, variant)}
+            with memory_guard():
+                (comparison,) = compare(
+                    runs,
+                    baseline=other.label,
+                    plan=ComparePlan(budget_s=budget_s, warmup_calls=1, seed=self.seed),
+                    clock=self.clock,
+                    threads=dict.fromkeys(runs, variant.threads) if same_threads else None,
+                )
+        if comparison.stopped_by == "interrupted":
+            raise KeyboardInterrupt
         if same_threads:
             return comparison
         note = f"threads differ, as the names say: {variant.threads} and {other.threads}"
@@ -154,6 +198,14 @@ class Steps:
                 }
             except (_OutOfMemory, OutOfMemoryError) as error:
                 fallbacks.append(self._make_room(str(error)))
+            except IvmeError:
+                raise
+            except Exception as error:  # Unusable, or a library's own way to fail
+                reason = _reason(self.baseline, error)
+                raise UsageError(
+                    f"{self.model.reference} cannot be tuned: {self.baseline.name}, which all is "
+                    f"held against, cannot run it: {reason}"
+                ) from error
 
     def _make_room(self, reason: str) -> str:
         """Cut texts or leave the accelerator; return what was done."""
@@ -184,16 +236,16 @@ class Steps:
         return {"text_s": text_s, "first_call_s": first_s, "phases": phases}
 
     def _screen(self, variant: Variant, leader: Variant, texts: Sequence[str]) -> dict[str, Any]:
+        return self._with_less(variant, lambda one: self._time_beside(one, leader, texts))
+
+    def _with_less(
+        self, variant: Variant, run: Callable[[Variant], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Return what `run` finds, in smaller batches where memory runs out; or the failure."""
         fallbacks: list[str] = []
         while True:
             try:
-                return {
-                    **self._time_beside(variant, leader, texts),
-                    "batch_size": variant.batching.batch_size,
-                    "fallbacks": fallbacks,
-                }
-            except Unusable as error:
-                return {"failure": str(error), "is_refusal": True}
+                found = run(variant)
             except (_OutOfMemory, OutOfMemoryError) as error:
                 size = variant.batching.batch_size
                 if size == 1:
@@ -203,7 +255,21 @@ class Steps:
             except UsageError:
                 raise
             except Exception as error:  # libraries fail in their own ways; the search goes on
-                return {"failure": why_unusable(variant.engine, error)}
+                return {"failure": _reason(variant, error)}
+            else:
+                size = variant.batching.batch_size
+                return {**found, "batch_size": size, "fallbacks": fallbacks}
+
+    def _tried(
+        self, variant: Variant, run: Callable[..., dict[str, Any]], *arguments: Any
+    ) -> dict[str, Any]:
+        """Return what `run` finds of the variant, or the failure."""
+        try:
+            return run(variant, *arguments)
+        except UsageError:
+            raise
+        except Exception as error:  # libraries fail in their own ways; the search goes on
+            return {"failure": _reason(variant, error)}
 
     def _time_beside(
         self, variant: Variant, leader: Variant, texts: Sequence[str]
@@ -231,25 +297,26 @@ class Steps:
         self, variant: Variant, leader: Variant, texts: Sequence[str], rounds: int
     ) -> dict[str, list[float]]:
         """Return the times of the variant and of the leader, in turns."""
-        runs = {"leader": self._run(leader, texts), "variant": self._run(variant, texts)}
-        samples_s: dict[str, list[float]] = self._guarded(
-            lambda: take_turns(
-                runs, rounds, self.clock, seed=self.seed, leader="leader", hopeless_ratio=SLOW
+        with self.sessions.held():
+            runs = {"leader": self._run(leader, texts), "variant": self._run(variant, texts)}
+            samples_s: dict[str, list[float]] = self._guarded(
+                lambda: take_turns(
+                    runs, rounds, self.clock, seed=self.seed, leader="leader", hopeless_ratio=SLOW
+                )
             )
-        )
         return samples_s
 
     def _phases(
         self, variant: Variant, texts: Sequence[str], whole_s: Sequence[float]
     ) -> dict[str, float]:
-        """Return the seconds to the first token and of each later one, a text or batch."""
+        """Return the seconds to the first token and of each later one, of a batch."""
         new_tokens = self.sessions.options.new_tokens
         if not self.is_generating or new_tokens < 2:
             return {}
         session = self.sessions.get(variant, 1)
         run = lambda: predict_all(session, texts, variant.batching)  # noqa: E731 - a plain call
         seconds = self._guarded(lambda: take_turns({"": run}, 3, self.clock)[""])
-        calls = -(-len(texts) // variant.batching.batch_size)
+        calls = len(make_batches(session.count_tokens(texts), variant.batching))
         first_s, whole = median(seconds), median(whole_s)
         return {
             "first_token_s": first_s / calls,
@@ -257,33 +324,32 @@ class Steps:
         }
 
     def _judge(self, variant: Variant, count: int) -> dict[str, Any]:
-        try:
-            return self._guarded(lambda: self._judged(variant, count))
-        except (Unusable, _OutOfMemory, OutOfMemoryError) as error:
-            return {"failure": f"no answers to judge: {error}"}
+        notes = self._answer_as_reference(count)
+        return {**self._with_less(variant, lambda one: self._judged(one, count)), "notes": notes}
 
     def _judged(self, variant: Variant, count: int) -> dict[str, Any]:
         labels = self.material.labels
         gate = Gate(
             kind=self.model.kind,
-            reference=self._reference_answers(count),
+            reference=self._reference[:count],
             labels=None if labels is None else labels[:count],
             **self.gate_settings,
         )
         session, texts = self.sessions.get(variant), self.material.judged[:count]
         answers: list[Prediction] = []
         for at in range(0, count, JUDGED_AT_A_TIME):
-            answers += self._answers(session, texts[at : at + JUDGED_AT_A_TIME], variant.batching)
+            some = texts[at : at + JUDGED_AT_A_TIME]
+            answers += self._guarded(partial(self._answers, session, some, variant.batching))
             if gate.is_hopeless(answers):
                 break
-        return gate.judge(answers).as_facts()
+        return {"quality": gate.judge(answers).as_facts()}
 
-    def _cost(self, variant: Variant, texts: Sequence[str]) -> BatchCost:
+    def _cost(self, variant: Variant, texts: Sequence[str]) -> dict[str, Any]:
         session = self.sessions.get(variant)
         lengths = sorted(session.count_tokens(texts))
         word = self.model.tokenizer.mask_token if self.model.kind == "masked" else "the"
         quarters = (lengths[0], lengths[len(lengths) // 2], lengths[-1])
-        cost: BatchCost = self._guarded(
+        cost = self._guarded(
             lambda: measure_cost(
                 session,
                 lengths=sorted(set(quarters)),
@@ -292,14 +358,30 @@ class Steps:
                 clock=self.clock,
             )
         )
-        return cost
+        return asdict(cost)
+
+    def _answer_as_reference(self, count: int) -> list[str]:
+        """Have the baseline's answers ready; return what its memory took."""
+        notes: list[str] = []
+        while len(self._reference) < count:
+            size = self._reference_batching.batch_size
+            try:
+                self._reference = self._guarded(lambda: self._reference_answers(count))
+            except _OutOfMemory:
+                if size == 1:
+                    raise OutOfMemoryError(
+                        f"{self.baseline.name} ran out of memory with single texts where quality "
+                        "is judged; allow shorter ones with --allow-truncation TOKENS"
+                    ) from None
+                self._reference_batching = replace(_REFERENCE_BATCHING, batch_size=size // 2)
+                notes.append(
+                    f"out of memory with the reference's batches of {size}: batches of {size // 2}"
+                )
+        return notes
 
     def _reference_answers(self, count: int) -> list[Prediction]:
-        if len(self._reference) < count:
-            session = self.sessions.get(self.baseline)
-            texts = self.material.judged[:count]
-            self._reference = self._answers(session, texts, _REFERENCE_BATCHING)
-        return self._reference[:count]
+        session = self.sessions.get(self.baseline)
+        return self._answers(session, self.material.judged[:count], self._reference_batching)
 
     def _answers(
         self, session: Session, texts: Sequence[str], batching: Batching
@@ -317,21 +399,68 @@ class Steps:
         self, variants: Sequence[Variant], rounds: int, texts: Sequence[str], hopeless: float
     ) -> dict[str, Any]:
         runs: dict[str, Callable[[], object]] = {}
-        failures: dict[str, str] = {}
-        for one in variants:
+        found: dict[str, dict[str, Any]] = {}
+        with self.sessions.held():
+            for one in variants:
+                facts = self._with_less(one, lambda less: self._pass_once(less, texts))
+                found[one.label] = facts
+                if "failure" not in facts:
+                    less = with_batch_size(one, facts["batch_size"])
+                    runs[one.label] = self._attempt(less, texts, one.label)
+            samples_s, failures = self._turns(runs, rounds, hopeless)
+        failures |= {name: one["failure"] for name, one in found.items() if "failure" in one}
+        smaller = {name: one for name, one in found.items() if one.get("fallbacks")}
+        return {
+            "samples_s": samples_s,
+            "failures": failures,
+            "batch_sizes": {name: one["batch_size"] for name, one in smaller.items()},
+            "fallbacks": {name: one["fallbacks"] for name, one in smaller.items()},
+        }
+
+    def _pass_once(self, variant: Variant, texts: Sequence[str]) -> dict[str, Any]:
+        self._guarded(self._run(variant, texts))
+        return {}
+
+    def _turns(
+        self, runs: Mapping[str, Callable[[], object]], rounds: int, hopeless: float
+    ) -> tuple[dict[str, list[float]], dict[str, str]]:
+        """Return the samples of the runs in turns, and why some failed: turns begin again."""
+        left, failures = dict(runs), dict[str, str]()
+        while True:
             try:
-                runs[one.label] = self._run(one, texts)
-                self._guarded(runs[one.label])
-            except (Unusable, _OutOfMemory, OutOfMemoryError) as error:
-                runs.pop(one.label, None)
-                failures[one.label] = str(error)
-        leader = next(iter(runs), None)
-        samples_s = self._guarded(
-            lambda: take_turns(
-                runs, rounds, self.clock, seed=self.seed, leader=leader, hopeless_ratio=hopeless
-            )
-        )
-        return {"samples_s": samples_s, "failures": failures}
+                with memory_guard():
+                    samples_s = take_turns(
+                        left,
+                        rounds,
+                        self.clock,
+                        seed=self.seed,
+                        leader=next(iter(left), None),
+                        hopeless_ratio=hopeless,
+                    )
+            except VariantFailed as error:
+                failures[error.label] = str(error)
+                del left[error.label]
+            else:
+                return samples_s, failures
+
+    def _attempt(
+        self, variant: Variant, texts: Sequence[str], label: str | None = None
+    ) -> Callable[[], object]:
+        """Return what `_run` does; a failure becomes VariantFailed of the label.
+
+        The call sets no guard of memory: that would be timed with it.
+        """
+
+        def attempt(run: Callable[[], Any]) -> Any:
+            try:
+                return run()
+            except UsageError:
+                raise
+            except Exception as error:  # libraries fail in their own ways; the search goes on
+                raise VariantFailed(label or variant.label, _reason(variant, error)) from error
+
+        run: Callable[[], object] = attempt(lambda: self._run(variant, texts))
+        return lambda: attempt(run)
 
     def _run(self, variant: Variant, texts: Sequence[str]) -> Callable[[], object]:
         """Return a call that answers all the texts, ready to be timed."""
@@ -347,6 +476,12 @@ class Steps:
             if isinstance(error, OutOfMemoryError) or is_out_of_memory(error):
                 raise _OutOfMemory((str(error).strip().splitlines() or ["no memory"])[0]) from error
             raise
+
+
+def _reason(variant: Variant, error: Exception) -> str:
+    """Return in one line why a variant failed."""
+    is_ours = isinstance(error, _OutOfMemory | OutOfMemoryError | Unusable)
+    return str(error) if is_ours else why_unusable(variant.engine, error)
 
 
 def with_batch_size(variant: Variant, batch_size: int) -> Variant:

@@ -1,6 +1,8 @@
 """`ivme tune`: a model and texts in, a plan and the record of the search out."""
 
 import hashlib
+import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from ivme.tune.configuration import TuneConfig
 from ivme.tune.entries import Entry
 from ivme.tune.journal import Journal, journal_path
 from ivme.tune.material import Material, gather
-from ivme.tune.outcome import evidence_of, measurements_of
+from ivme.tune.outcome import evidence_of, measurements_of, note_padding
 from ivme.tune.search import Search
 from ivme.tune.sessions import Sessions
 from ivme.tune.space import (
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TuneResult:
-    """What a search ends with: `plan` and `chosen` are None where `failure` says why."""
+    """What a search ends with; `failure` says why nothing was chosen, or no plan written."""
 
     record: Record
     chosen: Entry | None = None
@@ -62,7 +64,8 @@ def run_tune(
     """Search, and write a plan into the output folder; None: write none.
 
     Interrupted by Ctrl-C, the record holds what was found until then, and the same call goes on
-    from there if it has an output folder. on_entry: told of each variant as it is learned of.
+    from there if it has an output folder. Once the choice is made, only evidence is missing: then
+    the plan is written, and says so. on_entry: told of each variant as it is learned of.
 
     Raises:
         UsageError: the model, an engine, the texts or the labels are not there or do not fit.
@@ -89,15 +92,15 @@ def run_tune(
         engines,
         material,
         usable_cores=place.threads,
-        journal=open_journal(config, model, material, output, clock),
+        journal=open_journal(config, model, material, output, clock, place.inventory.fingerprint),
         clock=clock,
         listener=listener,
         on_entry=on_entry,
     )
     search.notes[:0] = notes
     is_complete = _run(search)
-    result = _finish(search, output if is_complete else None, place, command, is_complete)
-    if is_complete:
+    result = _finish(search, output, place, command, is_complete)
+    if result.plan is not None or (is_complete and result.chosen is None):
         search.steps.journal.remove()
     return result
 
@@ -169,19 +172,34 @@ def make_search(
 
 
 def open_journal(
-    config: TuneConfig, model: LoadedModel, material: Material, output: Path | None, clock: Clock
+    config: TuneConfig,
+    model: LoadedModel,
+    material: Material,
+    output: Path | None,
+    clock: Clock,
+    machine: str,
 ) -> Journal:
-    """Return the journal beside the output folder; it goes on if nothing has changed since."""
+    """Return the journal beside the output folder; it goes on if nothing has changed since.
+
+    machine: what tells it from others.
+    """
     settings = {**config.as_settings(), "budget_s": None}  # more time may be allowed later
-    texts = "\0".join((*material.timed, *material.judged)).encode("utf-8", "surrogatepass")
     fingerprint = {
         "settings": settings,
         "model": model.content_hash,
         "device": model.device,
-        "texts": hashlib.sha256(texts).hexdigest(),
+        "machine": machine,
+        "timed": _hash(material.timed),
+        "judged": _hash(material.judged),
+        "labels": _hash(material.labels or ()),
+        "calibration": _hash(material.calibration),
         "versions": library_versions(),
     }
     return Journal(None if output is None else journal_path(output), fingerprint, clock)
+
+
+def _hash(texts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
 def why_none(search: Search) -> str:
@@ -189,7 +207,7 @@ def why_none(search: Search) -> str:
     budget = search.config.max_quality_loss
     lossy = [one for one in search.entries if one.status == "lossy" and one.quality]
     if lossy:
-        closest = min(lossy, key=lambda one: (one.quality or {})["loss_bound"])
+        closest = min(lossy, key=_bound_of)
         return (
             f"no variant is within the quality budget of {budget:.2%}; {closest.variant.name} came "
             f"closest: {closest.reason}. Allow more with --max-quality-loss, or give more texts"
@@ -202,6 +220,12 @@ def why_none(search: Search) -> str:
         )
     reasons = "; ".join(f"{one.variant.name}: {one.reason}" for one in search.entries if one.reason)
     return f"no variant ran: {reasons}"
+
+
+def _bound_of(entry: Entry) -> float:
+    """Return the bound of an entry's loss; infinite where it cannot be told."""
+    bound: float = (entry.quality or {})["loss_bound"]
+    return bound if bound == bound else math.inf
 
 
 def _engine_names(config: TuneConfig) -> list[str]:
@@ -221,14 +245,24 @@ def _run(search: Search) -> bool:
     try:
         search.run()
     except KeyboardInterrupt:
-        search.notes.append("interrupted: the same command goes on from here")
+        search.notes.append(_interrupted_note(search))
         return False
     return True
+
+
+def _interrupted_note(search: Search) -> str:
+    if search.chosen is None:
+        return "interrupted: the same command goes on from here"
+    return (
+        f"interrupted once {search.chosen.label} was chosen: its figures beside the baseline are "
+        "those of a few turns"
+    )
 
 
 def _finish(
     search: Search, output: Path | None, place: Place, command: Sequence[str], is_complete: bool
 ) -> TuneResult:
+    note_padding(search)
     record = new_record(
         "tune",
         command or tuple(sys.argv),
@@ -244,21 +278,29 @@ def _finish(
         is_complete=is_complete,
     )
     chosen = search.chosen
-    if chosen is None:
+    if chosen is None or (output is None and not is_complete):
         failure = why_none(search) if is_complete else "interrupted"
-        return TuneResult(record=record, failure=failure)
-    plan = None
-    if output is not None:
-        from ivme.tune.plan import write_plan
-
-        search.listener.tell(f"writing {output}")
-        plan = write_plan(
-            output,
-            model=search.steps.model,
-            variant=chosen.variant,
-            options=search.steps.sessions.options,
-            evidence=evidence_of(search, chosen),
-            machine=place.as_machine(),
-            notes=chosen.notes,
-        )
+        return TuneResult(record=record, chosen=chosen, failure=failure)
+    if output is None:
+        return TuneResult(record=record, chosen=chosen)
+    try:
+        plan = _write(search, chosen, output, place, is_complete)
+    except Exception as error:  # the record is worth keeping all the same
+        failure = f"{chosen.label} was chosen, and {output} cannot be written: {error}"
+        return TuneResult(record=record, chosen=chosen, failure=failure)
     return TuneResult(record=record, chosen=chosen, plan=plan)
+
+
+def _write(search: Search, chosen: Entry, output: Path, place: Place, is_complete: bool) -> "Plan":
+    from ivme.tune.plan import write_plan
+
+    search.listener.tell(f"writing {output}")
+    return write_plan(
+        output,
+        model=search.steps.model,
+        variant=chosen.variant,
+        options=search.steps.sessions.options,
+        evidence=evidence_of(search, chosen),
+        machine=place.as_machine(),
+        notes=chosen.notes if is_complete else (*chosen.notes, _interrupted_note(search)),
+    )

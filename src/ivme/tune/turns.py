@@ -5,7 +5,6 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 
 from ivme.measure.clock import Clock
-from ivme.measure.statistics import median
 
 MIN_VISIT_S = 0.005  # shorter runs are timed several at a time
 
@@ -47,11 +46,6 @@ def take_turns(
 def paired_ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     """Return time over time of the rounds that both were in."""
     return [one / other for one, other in zip(ours, theirs, strict=False)]
-
-
-def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Return the median of the paired ratios."""
-    return median(paired_ratios(ours, theirs))
 
 
 def _calls(run: Callable[[], object], clock: Clock) -> int:

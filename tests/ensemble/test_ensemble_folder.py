@@ -142,3 +142,13 @@ def test_a_description_that_does_not_fit_is_refused(copy, change, message):
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(UsageError, match=message):
         read_ensemble_json(path)
+
+
+def test_reports_bind_no_file_that_others_put_into_the_folder(copy):
+    before = EnsembleFolder.read(copy)
+    (copy / "eval.json").write_text("{}")
+    after = before.write_reports(card="a card")
+    assert after.content_hash == before.content_hash
+    assert set(after.files) == {*before.files, "MODEL_CARD.md"}
+    (copy / "eval.json").write_text('{"changed": true}')
+    EnsembleFolder.read(copy).open_group("tabular").close()

@@ -73,6 +73,29 @@ def test_weights_that_do_not_fit_the_gpu_are_opened_on_the_processor(small_ensem
     assert notes == ("BERT ran out of memory on its device: it runs on the processor",)
 
 
+def test_steps_that_change_nothing_are_left_out(small_ensemble):
+    """The plan cuts texts to 64 tokens, and runs on the processor whatever was asked for."""
+    opener = Opener(small_ensemble, {})
+    real = opener.folder.open_group("BERT")
+    assert (real.device, real.max_length) == ("cpu", 64)
+
+    def fail(texts):
+        raise OutOfMemoryError("planted")
+
+    real.score_batch = fail
+    asked = []
+
+    def open_group(name, **arguments):
+        asked.append(arguments)
+        return real
+
+    group = CarefulGroup("BERT", open_group, allow_shorter=True, threads=1, device="auto")
+    with pytest.raises(OutOfMemoryError, match="planted"):
+        group.score(TEXTS[:1])
+    assert len(asked) == 1
+    assert group.taken == ()
+
+
 def test_other_failures_are_passed_on_at_once(small_ensemble):
     def check(texts):
         raise IvmeError("worn out")

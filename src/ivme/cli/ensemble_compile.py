@@ -37,7 +37,8 @@ def compile_members(
         ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of the plans; one a core unless given.")
+        int | None,
+        typer.Option(min=1, help="Threads, which the plans share; one a core unless given."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -50,21 +51,26 @@ def compile_members(
 
     Scoring needs neither H2O nor Java: trees and coefficients are read once, and compiled.
     """
-    from ivme.cli.ensemble_train import all_threads
+    from ivme.cli.ensemble_train import all_threads, plan_threads
     from ivme.ensemble.compiling import CompileJob, compile_ensemble
+    from ivme.ensemble.ensemble_folder import TABULAR, EnsembleFolder
     from ivme.ensemble.text_table import read_table
     from ivme.ensemble.transformer_plan import PlanSettings
     from ivme.errors import UsageError
 
     if search is not None and data is None:
         raise UsageError("--search belongs to --data, on which plans are judged; give texts too")
+    groups = EnsembleFolder.read(folder, verify=False).groups
+    transformers = sum(group.kind != TABULAR for group in groups)
     names = {"text_column": text_column, "label_column": label_column}
     job = CompileJob(
         mojos={name: Path(path) for name, path in _pairs(mojo, "--mojo").items()},
         h2o_models=_pairs(h2o_model, "--h2o-model"),
         h2o_url=h2o_url,
         data=None if data is None else read_table(data, **names),
-        plans=PlanSettings(search_s=search, threads=threads or all_threads()),
+        plans=PlanSettings(
+            search_s=search, threads=plan_threads(transformers, threads or all_threads())
+        ),
     )
     target = output or folder
     compiled = compile_ensemble(folder, target, job, timed_lines())

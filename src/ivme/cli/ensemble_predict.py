@@ -62,6 +62,12 @@ def predict(
     device: Annotated[
         str, typer.Option(help="cpu, cuda, ...; auto: a GPU if there is one.")
     ] = "auto",
+    allow_shorter: Annotated[
+        bool,
+        typer.Option(
+            "--allow-shorter", help="Where memory runs out, texts may be cut to 256 tokens."
+        ),
+    ] = False,
 ) -> None:
     """Say which label a text has, by each member and all together.
 
@@ -70,7 +76,8 @@ def predict(
     written = None if file is not None else _text(text)
     _check_use(text, file, column=column, strict=strict, overwrite=overwrite)
     check_writable(output)
-    with _loaded(folder, voting=voting, threads=threads, device=device) as predictor:
+    settings = {"threads": threads, "device": device, "allow_shorter": allow_shorter}
+    with _loaded(folder, voting=voting, **settings) as predictor:
         if file is not None:
             job = {"column": column, "is_strict": strict, "overwrite": overwrite}
             _answer_file(predictor, file, output, job, has_details=details)

@@ -224,7 +224,9 @@ def _settings(
             name: TransformerSettings(base=bases[name], budget_s=share, seed=seed, threads=threads)
             for name in transformers
         },
-        plans=PlanSettings(search_s=search_s, threads=threads, seed=seed),
+        plans=PlanSettings(
+            search_s=search_s, threads=plan_threads(len(transformers), threads), seed=seed
+        ),
         label_names=label_names,
         least_words=least_words,
         seed=seed,
@@ -242,8 +244,15 @@ def _evaluated(ensemble: "EnsembleFolder", given: _Given, tell: Tell) -> "Record
     )
 
 
+def plan_threads(transformers: int, threads: int) -> int:
+    """Return the threads that each plan is made for: those it runs on, beside the others."""
+    from ivme.ensemble.running import place
+
+    return place(transformers, threads, None).threads
+
+
 def all_threads() -> int:
-    """Return the threads that training and plans use unless told otherwise: one a core."""
+    """Return the threads that a command uses unless told otherwise: one a core."""
     from ivme.hardware.inventory import read_inventory
     from ivme.hardware.threads import default_threads
 

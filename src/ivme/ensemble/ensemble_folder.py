@@ -29,7 +29,7 @@ WEIGHTS_FOLDER = "weights"
 TABULAR = "tabular"
 
 
-def _say_nothing(line: str) -> None:
+def say_nothing(line: str) -> None:
     """Take a progress line and drop it."""
 
 
@@ -111,7 +111,7 @@ class EnsembleFolder:
         threads: int | None = None,
         device: str = "auto",
         max_length: int | None = None,
-        progress: Callable[[str], None] = _say_nothing,
+        progress: Callable[[str], None] = say_nothing,
     ) -> MemberGroup:
         """Return the members of a group, ready to score; its files are compared first.
 
@@ -147,7 +147,7 @@ class EnsembleFolder:
     ) -> "EnsembleFolder":
         """Write evaluation.json or MODEL_CARD.md, bind them, and return the folder as it is now.
 
-        The content hash stays: reports decide no answer.
+        The content hash stays: reports decide no answer. Files that others put there stay unbound.
         """
         self.check_members_unchanged()
         if evaluation is not None:
@@ -155,7 +155,7 @@ class EnsembleFolder:
             (self.path / EVALUATION_FILE).write_text(content, encoding="utf-8")
         if card is not None:
             (self.path / CARD_FILE).write_text(card, encoding="utf-8")
-        write_manifest(self.path, reports=REPORTS)
+        write_manifest(self.path, reports=REPORTS, names={*self.files, *REPORTS})
         return EnsembleFolder.read(self.path, verify=False)
 
     def check_members_unchanged(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ivme.ensemble.groups import BATCH_SIZE, MemberGroup, Probabilities, TransformerMember
+from ivme.ensemble.groups import BATCH_SIZE, MemberGroup, Probabilities
 from ivme.measure.memory import release_free_memory
 from ivme.measure.memory_guard import is_out_of_memory
 
@@ -106,9 +106,20 @@ class CarefulGroup:
         return joined, (*self._taken, note)
 
     def _can_change(self, group: MemberGroup) -> bool:
-        """Return whether another step can help: nothing moves from the processor to itself."""
-        if isinstance(group, TransformerMember) and group.predictor.plan.device == "cpu":
-            self._steps = [step for step in self._steps if "device" not in step[0]]
+        """Return whether another step can help; drops those that change nothing for the group.
+
+        A group that does not say where it runs, or what it cuts texts to, is tried.
+        """
+        device, limit = getattr(group, "device", None), getattr(group, "max_length", None)
+        useless = {
+            name
+            for name, is_so in (
+                ("device", device == "cpu"),
+                ("max_length", limit is not None and limit <= SHORTER_TOKENS),
+            )
+            if is_so
+        }
+        self._steps = [step for step in self._steps if not useless & step[0].keys()]
         return bool(self._steps)
 
     def _take_step(self) -> bool:

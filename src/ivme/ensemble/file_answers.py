@@ -1,11 +1,10 @@
 """Answers on the rows of a file: JSON objects, or rows of a table, one for each row read."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ivme.tune.answer_lines import table_line
 from ivme.tune.file_prediction import FileJob, FileProgress, here_in_chunks, predict_file
 
 if TYPE_CHECKING:
@@ -39,12 +38,12 @@ class EnsembleLines:
         if self._has_details:
             names += [f"confidence {name}" for name in self._members]
             names += [f"probability {label}" for label in self._labels]
-        return _table_line([*names, "error"])
+        return table_line([*names, "error"])
 
     def line(self, row: "Row", answer: Any) -> str:
         """Return the line for a row; answer: of predict_all with details, or why there is none."""
         if self._is_table:
-            return _table_line(self._cells(row, answer))
+            return table_line(self._cells(row, answer))
         if isinstance(answer, str):
             content = {"line": row.line, "error": answer}
         else:
@@ -103,9 +102,3 @@ def answer_file(
 
 def _short(value: float) -> float:
     return round(value, DIGITS)
-
-
-def _table_line(cells: Sequence[Any]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue()

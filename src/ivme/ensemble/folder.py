@@ -19,7 +19,9 @@ VERSION = 1
 MAX_MANIFEST_BYTES = 2**20
 MAX_FILE_BYTES = 2**31
 SUFFIXES = (".json", ".safetensors", ".onnx")
-_PICKLE_SUFFIXES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt")
+PICKLE_SUFFIXES = frozenset(
+    (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".npy", ".npz", ".dill", ".h5")
+)
 
 
 def write_folder(
@@ -103,7 +105,8 @@ def _check_names(path: Path, files: object) -> None:
 def _refuse_pickles(folder: Path) -> None:
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; give the one that training wrote")
-    found = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLE_SUFFIXES)
+    suspects = PICKLE_SUFFIXES | {".bin"}  # weights of PyTorch, which no member here has
+    found = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in suspects)
     if found:
         raise UsageError(
             f"{folder / found[0]} may be a pickle, which could run anything when it is read; only "

@@ -130,6 +130,16 @@ class TransformerMember:
             predictor.close()
             raise
 
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+        return self.predictor.plan.device
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens that its texts are cut to; None: no limit."""
+        return self.predictor.max_length
+
     def score_batch(self, texts: Sequence[str], batch_size: int = BATCH_SIZE) -> Probabilities:
         """Return the probabilities of each text, [texts, labels].
 
@@ -141,7 +151,7 @@ class TransformerMember:
         """
         if isinstance(texts, str):
             raise UsageError("one text where several were expected; give a list")
-        limit = (self.predictor.plan.max_length or 512) * CHARACTERS_PER_TOKEN
+        limit = (self.max_length or 512) * CHARACTERS_PER_TOKEN
         readable = [readable_text(text, limit) for text in texts]
         if len(readable) == 1:
             predictions = self.predictor.predict(readable)

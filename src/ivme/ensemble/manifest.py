@@ -9,15 +9,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ivme.ensemble.folder import MANIFEST, MAX_MANIFEST_BYTES
+from ivme.ensemble.folder import MANIFEST, MAX_MANIFEST_BYTES, PICKLE_SUFFIXES
 from ivme.errors import UsageError
 from ivme.hardware.cache import write_json
 
 FORMAT = "ivme.ensemble"
 VERSION = 1
-PICKLE_SUFFIXES = frozenset(
-    (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".npy", ".npz", ".dill", ".h5")
-)
 # A weight file of OpenVINO is called .bin too; what is no such file beside its .xml is refused.
 _OPENVINO_PAIR = (".bin", ".xml")
 REMEDY = "copy the folder again, or train again"
@@ -25,18 +22,24 @@ REMEDY = "copy the folder again, or train again"
 Files = Mapping[str, Mapping[str, Any]]  # path inside the folder -> size_bytes and sha256
 
 
-def write_manifest(folder: Path, *, reports: Iterable[str]) -> None:
-    """Write the manifest of all files in the folder.
+def write_manifest(
+    folder: Path, *, reports: Iterable[str], names: Iterable[str] | None = None
+) -> None:
+    """Write the manifest of the files in the folder.
 
-    reports: names of files that are bound as the others are, but decide no answer.
+    reports: names of files that are bound as the others are, but decide no answer. names: of the
+    files to bind, where they are there; None: all.
     """
+    bound = None if names is None else set(names)
     files = {
         path.relative_to(folder).as_posix(): {
             "size_bytes": path.stat().st_size,
             "sha256": sha256_of(path),
         }
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / MANIFEST
+        if path.is_file()
+        and path != folder / MANIFEST
+        and (bound is None or path.relative_to(folder).as_posix() in bound)
     }
     content = {
         "format": FORMAT,

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ivme.ensemble.answers import TOTAL, Answer, LabelSet
-from ivme.ensemble.ensemble_folder import TABULAR, EnsembleFolder
+from ivme.ensemble.ensemble_folder import TABULAR, EnsembleFolder, say_nothing
 from ivme.ensemble.fallback import CarefulGroup, GroupOpener
 from ivme.ensemble.judging import Judge, choice_of, nobody_answered
 from ivme.ensemble.result_cache import CacheStats, ResultCache
 from ivme.ensemble.running import Outcome, PlacedGroup, Placement, Scores, place, run_groups
 from ivme.ensemble.tabular import checked_text
-from ivme.ensemble.text_normalization import without_lone_surrogates
 from ivme.ensemble.voting import check_voting
 from ivme.errors import UsageError
+from ivme.models.surrogates import without_lone_surrogates
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -98,7 +98,7 @@ class Predictor:
         """
         read = EnsembleFolder.read(folder, verify=False)
         check_voting(voting, has_stacking=read.stacking is not None)
-        say = progress or _say_nothing
+        say = progress or say_nothing
         transformers = sum(group.kind != TABULAR for group in read.groups)
         placement = place(transformers, _threads(threads), at_a_time)
         workers = [
@@ -342,7 +342,3 @@ def _threads(asked: int | None) -> int:
     from ivme.hardware.threads import default_threads
 
     return default_threads(read_inventory())
-
-
-def _say_nothing(line: str) -> None:
-    """Take a progress line and drop it."""

@@ -85,7 +85,9 @@ def open_weights(
 
     dtype = "float32" if device == "cpu" else "bfloat16"
     plan = read_plan(plan_folder)
-    limit = min((one for one in (max_length, plan.max_length) if one), default=None)
+    model = load_model(str(weights), device=device, dtype=dtype, kind="classifier")
+    allowed = (max_length, plan.max_length, model.max_length)
+    limit = min((one for one in allowed if one), default=None)
     variant = Variant(
         engine="transformers",
         precision=dtype,
@@ -93,6 +95,5 @@ def open_weights(
         batching=Batching(batch_size=GPU_BATCH_SIZE),
     )
     plan = replace(plan, variant=variant, device=device, dtype=dtype, max_length=limit)
-    model = load_model(str(weights), device=device, dtype=dtype, kind="classifier")
     sessions = prepare_streams(get_engine("transformers"), model, plan.options, 1)
-    return Predictor(plan, sessions, model.labels, ())
+    return Predictor(plan, sessions, model, ())

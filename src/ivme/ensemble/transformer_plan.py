@@ -139,7 +139,7 @@ def _search(
         )
         result = run_tune(config, folder, command=("ivme", "ensemble", "train"))
     if not result.record.is_complete:
-        raise KeyboardInterrupt  # the search keeps what it found; what it was for ends
+        raise KeyboardInterrupt  # what it was for ends, and the draft with the search's journal
     on_search(_of_member(result.record, name))
     if result.plan is None or result.chosen is None:
         raise IvmeError(f"member {name} cannot be tuned: {result.failure}")

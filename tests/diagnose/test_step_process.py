@@ -86,7 +86,7 @@ def test_an_object_with_phases_is_run_phase_by_phase(start, write_step):
         )
     )
     assert process.request("build", 60, settings=SETTINGS)["tokens"] == 7
-    seconds = process.request("phases", 60, steps=2)["seconds"]
+    seconds = process.request("phases", 60, steps=2, has_warm_up=True)["seconds"]
     assert all(seconds[name][0] > 0 for name in ("data", "forward", "backward", "optimizer"))
 
 

@@ -51,6 +51,7 @@ def records(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_an_experiment_holds_the_figures_of_its_claims(records, name):
     reason = lacks(name)

@@ -284,7 +284,7 @@ def test_who_has_the_model_alone_waits_for_a_turn_and_holds_up_others():
         left = asyncio.Event()
 
         async def alone() -> None:
-            async with batcher.alone():
+            async with batcher.alone(10):
                 told.append("alone")
                 await left.wait()
 
@@ -316,7 +316,7 @@ def test_who_gives_up_waiting_to_be_alone_frees_the_place():
         await turn()
 
         async def alone() -> None:
-            async with batcher.alone():
+            async with batcher.alone(10):
                 pytest.fail("had the model")
 
         holder = asyncio.create_task(alone())
@@ -330,5 +330,27 @@ def test_who_gives_up_waiting_to_be_alone_frees_the_place():
         await turn()
         model.finish(1)
         assert await again == ["AGAIN"]
+
+    asyncio.run(scenario())
+
+
+def test_who_has_the_model_alone_teaches_how_long_texts_take_and_is_counted():
+    async def scenario() -> None:
+        clock, reports = ScriptedClock(), []
+        batcher = batcher_of(Model(), max_wait_s=1.0, clock=clock, tell=reports.append)
+
+        async def alone(seconds: float) -> None:
+            async with batcher.alone(10):
+                await asyncio.sleep(0)
+                clock.seconds += seconds
+
+        await alone(100.0)
+        assert [(one.texts, one.tokens, one.run_s) for one in reports] == [(1, 10, 100.0)]
+        running, waiting = (asyncio.create_task(alone(0)) for _ in range(2))
+        await asyncio.sleep(0)
+        assert batcher.expected_wait_s == 20.0
+        with pytest.raises(Problem, match="try again in 20 s"):
+            batcher.refuse_if_full()
+        await asyncio.gather(running, waiting)
 
     asyncio.run(scenario())

@@ -164,8 +164,6 @@ def test_the_manifest_has_the_shape_that_kubernetes_asks_for() -> None:
     assert kinds["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"].items() <= labels.items()
     for one in kinds.values():
         assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", one["metadata"]["name"])
-    for value in kinds["Deployment"]["spec"]["template"]["metadata"]["annotations"].values():
-        assert isinstance(value, str)
     assert (
         kinds["PodDisruptionBudget"]["spec"]["minAvailable"]
         < (kinds["Deployment"]["spec"]["replicas"])
@@ -196,6 +194,19 @@ def test_each_probe_asks_an_open_route_on_the_port_of_the_server() -> None:
     assert f"--port={port['containerPort']}" in container()["args"]
     for probe in probes.values():
         assert probe["timeoutSeconds"] <= probe["periodSeconds"]
+
+
+def test_the_scrape_brings_the_key_that_metrics_ask_for() -> None:
+    from ivme.serve.security import is_open
+
+    assert not is_open("/metrics", "GET")
+    [block] = re.findall(r"```yaml\n(.*?)```", (DEPLOY / "README.md").read_text("utf-8"), re.S)
+    [job] = yaml.safe_load(block)["scrape_configs"]
+    assert job["metrics_path"] == "/metrics"
+    assert job["authorization"]["type"] == "Bearer"
+    labels = documents()["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    kept = {one["regex"] for one in job["relabel_configs"]}
+    assert kept == {labels["app.kubernetes.io/name"], container()["ports"][0]["name"]}
 
 
 def test_the_pod_is_stopped_no_sooner_than_its_requests_are_done() -> None:

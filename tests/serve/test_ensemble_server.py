@@ -65,6 +65,7 @@ def test_members_are_told_as_they_answer_and_sentences_at_the_end(server: Server
     fields = {"name", "prediction", "label", "confidence", "duration_ms"}
     assert all(set(one) == fields for one in members)
     assert (ensemble["total_models"], ensemble["cached"]) == (4, False)
+    assert ensemble["calibrated"] is False  # no stacking was trained: it is the members' mean
     assert set(ensemble["probability"]) == {"human", "machine"}
     encoded = text.encode("utf-16-le")
     parts = [

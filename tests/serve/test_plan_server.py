@@ -231,6 +231,7 @@ def test_with_a_key_only_those_who_bring_it_are_answered(guarded_server: Server,
     answer = client.post("/v1/classify", json={"text": "a film"}, headers=headers)
     assert answer.status_code == status
     assert client.get("/metrics", headers=headers).status_code == status
+    assert answer.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
 
 
 def test_probes_the_page_and_its_questions_need_no_key(guarded_server: Server):

@@ -139,6 +139,15 @@ def test_what_is_wrong_is_told_before_ray_starts(plan: Path, tmp_path: Path) -> 
             serve_on_ray(ServeConfig(folder=plan, port=taken), "local")
 
 
+def test_listening_to_other_machines_without_a_key_is_warned_about(
+    plan: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # it is told before Ray starts
+    with pytest.raises(UsageError, match="--ray needs ray"):
+        serve_on_ray(ServeConfig(folder=plan, host="0.0.0.0", port=free_port()), "local")
+    assert "can be reached from other machines, and no key is asked for" in caplog.text
+
+
 def test_without_ray_the_extra_is_named(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"--ray needs ray, which .* pip install 'ivme\[ray\]'"):

@@ -59,6 +59,20 @@ def test_an_empty_key_file_is_refused(classifier_folder: Path, tmp_path: Path):
     assert "is empty; write the API key into it" in said
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--timeout", "inf"), "timeout_s=inf; expected a finite number"),
+        (("--timeout", "nan"), "timeout_s=nan; expected 0.001 or more"),
+        (("--device", "cuda"), "device='cuda', but this plan is for 'cpu'"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_refused(classifier_folder: Path, arguments, message: str):
+    status, said = run_and_fail(classifier_folder, "--port", 0, *arguments)
+    assert status == 2
+    assert message in " ".join(said.split())
+
+
 def test_listening_to_other_machines_without_a_key_is_warned_about(classifier_folder: Path):
     with serving(classifier_folder, "--host", "0.0.0.0") as server:
         assert "can be reached from other machines, and no key is asked for" in server.said()
@@ -125,6 +139,23 @@ def test_what_is_not_finished_in_time_is_cut_off(classifier_folder: Path):
     finally:
         server.stop()
     assert "were cut off" in server.said()
+
+
+def test_a_second_signal_ends_a_server_that_is_still_loading(classifier_folder: Path):
+    server = Server(classifier_folder, "--lazy")
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            waiting = thread.submit(lambda: server.client.post("/v1/classify", **CLASSIFY))
+            [model] = wait_for(server.children)
+            os.kill(model, signal.SIGSTOP)
+            server.process.send_signal(signal.SIGINT)
+            wait_for(lambda: "1 requests under way" in server.said())
+            server.process.send_signal(signal.SIGINT)
+            assert server.process.wait(DEADLINE_S) == 0
+            with pytest.raises(httpx.HTTPError):
+                waiting.result(DEADLINE_S).raise_for_status()
+    finally:
+        server.stop()
 
 
 def test_the_models_end_with_a_server_that_was_killed(classifier_folder: Path):

@@ -22,7 +22,12 @@ def serve(
         int, typer.Option(min=1, help="Processes for each model; each holds a copy.")
     ] = 1,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Of each process; as the plan says unless given.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Of each process of a plan, which has its own number unless given; of each copy "
+            "of an ensemble, whose transformers share them.",
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="Of an ensemble: cpu, cuda; auto: the fastest.")] = (
         "auto"

@@ -85,7 +85,7 @@ def model_routes(service: Service) -> APIRouter:
 
 
 def _answer_errors(app: FastAPI, service: Service) -> None:
-    """Give every error the one body."""
+    """Give every error the one body; what is no error of a client is the gate's to tell."""
 
     def refuse(request: Request, problem: Problem) -> Response:
         if request.url.path in MODEL_ROUTES:
@@ -114,11 +114,6 @@ def _answer_errors(app: FastAPI, service: Service) -> None:
         response = JSONResponse(problem.body, problem.status)
         response.headers.update(error.headers or {})
         return response
-
-    @app.exception_handler(Exception)
-    async def on_bug(request: Request, error: Exception) -> Response:
-        problem = Problem(500, "internal_error", "the server failed; its log says where")
-        return JSONResponse(problem.body, problem.status)
 
 
 def _sentence(request: Request, error: HTTPException, service: Service) -> str:

@@ -33,6 +33,7 @@ class Entry:
     tokens: int
     future: "asyncio.Future[Any]"
     queued_at_s: float
+    started_at_s: float = math.nan  # NaN: it waits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +110,13 @@ class Batcher:
             self._withdraw(entries)
 
     @asynccontextmanager
-    async def alone(self) -> "AsyncIterator[None]":
-        """Wait for a turn like a text, then hold the model: for answers that come in parts."""
+    async def alone(self, tokens: int) -> "AsyncIterator[None]":
+        """Wait for a turn like a text, then hold the model: for answers that come in parts.
+
+        tokens: of the text that it is held for.
+        """
         self.refuse_if_full()
-        entry = self._add(None, 0)
+        entry = self._add(None, tokens)
         self._dispatch()
         try:
             await entry.future
@@ -122,6 +126,7 @@ class Batcher:
             self._withdraw([entry])
             if was_running:
                 self._release(1)
+                self._note([entry], entry.started_at_s)
 
     async def drain(self) -> None:
         """Wait until the batches that run have ended."""
@@ -150,6 +155,7 @@ class Batcher:
             self._free -= 1
             self.running += len(batch)
             if batch[0].text is None:
+                batch[0].started_at_s = self._clock.now()
                 batch[0].future.set_result(None)
                 continue
             task = asyncio.get_running_loop().create_task(self._run_batch(batch))
@@ -180,6 +186,10 @@ class Batcher:
             self._release(len(batch))
         for entry, answer in zip(batch, answers, strict=True):
             _settle(entry.future, answer)
+        self._note(batch, start_s)
+
+    def _note(self, batch: list[Entry], start_s: float) -> None:
+        """Learn from what has run how long a text takes, and tell of it."""
         run_s = self._clock.now() - start_s
         self._text_s += RECENT * (run_s / len(batch) / self._slots - self._text_s)
         self._tell(

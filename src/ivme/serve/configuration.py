@@ -1,5 +1,6 @@
 """What a server is told: where it listens, what it serves, and every bound it keeps."""
 
+import math
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -35,7 +36,7 @@ class ServeConfig:
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1  # processes for each model
-    threads: int | None = None  # of each process; None: as the plan says
+    threads: int | None = None  # of a plan's processes, None: as it says; of an ensemble in all
     device: str = "auto"  # of an ensemble; a plan names its own
     max_queue: int = 256
     max_batch_tokens: int | None = None
@@ -59,6 +60,9 @@ class ServeConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name}={value}; expected 1 or more")
+        for name in ("timeout_s", "stop_timeout_s"):
+            if not math.isfinite(getattr(self, name)):
+                raise UsageError(f"{name}={getattr(self, name)}; expected a finite number")
         if not 0 <= self.port <= 65535:
             raise UsageError(f"port={self.port}; expected 1 to 65535, or 0 for any free one")
         if self.api_key is not None and len(self.api_key) < 8:

@@ -54,7 +54,7 @@ class EnsembleModel:
             max_batch_tokens=config.max_batch_tokens or USUAL_BATCH_TOKENS,
             order="packed",
         )
-        self.estimate: TokenEstimate = LearnedEstimate(MAX_TOKENS)
+        self.estimate: TokenEstimate = LearnedEstimate(MAX_TOKENS)  # its members tell no counts
         self.tokens_read = 0
         self._config = config
         self._groups: dict[tuple[int, str], RemoteGroup] = {}

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from ivme.ensemble.judging import choice_of
 from ivme.ensemble.running import Failure, Scores
@@ -15,15 +15,16 @@ from ivme.serve.bounds import checked_texts
 from ivme.serve.ensemble_model import EnsembleAnswer, EnsembleModel
 from ivme.serve.events import Event, event_response
 from ivme.serve.requests import AnalyzeRequest, TextsRequest
-from ivme.serve.responses import ERRORS, Classification, ClassifyAnswer
+from ivme.serve.responses import ERRORS, Classification, ClassifyAnswer, respond
 from ivme.serve.sentences import split_sentences, utf16_offsets, windows
 from ivme.serve.service import Service
 
 ANALYZE = """Server-sent events, each with JSON: `start` (members, words), `member` (name,
 prediction, label, confidence, duration_ms) as each answers, `member_down` (name, reason),
-`ensemble` (prediction, label, confidence, vote_count, total_models, probability, too_short,
-least_words, duration_ms, cached), `sentences` where they are asked for (start and end in UTF-16
-code units, probability), and `done` (duration_ms) or `error`."""
+`ensemble` (prediction, label, confidence, vote_count, total_models, probability, whether that is
+calibrated or the members' mean, too_short, least_words, duration_ms, cached), `sentences` where
+they are asked for (start and end in UTF-16 code units, probability), and `done` (duration_ms) or
+`error`."""
 
 
 def ensemble_routes(service: Service, model: EnsembleModel) -> APIRouter:
@@ -35,8 +36,7 @@ def ensemble_routes(service: Service, model: EnsembleModel) -> APIRouter:
     )
     async def classify(request: TextsRequest) -> Response:
         answers = await service.answer(request.all_texts)
-        results = [_classification(one, model) for one in answers]
-        return JSONResponse(results[0] if request.texts is None else {"results": results})
+        return respond(request, [_classification(one, model) for one in answers])
 
     @router.post(
         "/v1/analyze",
@@ -68,14 +68,14 @@ async def _events(
     kept = service.recall(text)
     if kept is None or with_sentences:
         run = _running(model, text, kept, with_sentences=with_sentences)
-        async with aclosing(service.stream(run)) as parts:
+        async with aclosing(service.stream(text, run)) as parts:
             async for part in parts:
                 if isinstance(part, EnsembleAnswer):
                     service.remember(text, part)
                 else:
                     yield part
     else:
-        for event in _kept_events(kept):
+        for event in _kept_events(model, kept):
             yield event
     yield "done", {"duration_ms": _since_ms(start_s)}
 
@@ -90,7 +90,7 @@ def _running(
             answer = _judge(model, text, tell)
         else:
             answer = kept
-            for event in _kept_events(kept):
+            for event in _kept_events(model, kept):
                 tell(event)
         if with_sentences and is_wanted():
             sentences = _sentences(model, text)
@@ -112,7 +112,7 @@ def _judge(model: EnsembleModel, text: str, tell: Callable[[Event], None]) -> En
         else:
             answer = model.as_answer(outcome)
     assert answer is not None  # without one `outcomes` raises
-    tell(("ensemble", _verdict(answer, _since_ms(start_s), is_cached=False)))
+    tell(("ensemble", _verdict(model, answer, _since_ms(start_s), is_cached=False)))
     return answer
 
 
@@ -121,20 +121,23 @@ def _member(scores: Scores, model: EnsembleModel) -> dict[str, Any]:
     return {"name": scores.name, **said, "duration_ms": round(1e3 * scores.seconds, 3)}
 
 
-def _kept_events(answer: EnsembleAnswer) -> list[Event]:
+def _kept_events(model: EnsembleModel, answer: EnsembleAnswer) -> list[Event]:
     members = answer.content["individual_results"]
     events: list[Event] = [
         ("member", {"name": name, **said, "duration_ms": 0.0}) for name, said in members.items()
     ]
-    return [*events, ("ensemble", _verdict(answer, 0.0, is_cached=True))]
+    return [*events, ("ensemble", _verdict(model, answer, 0.0, is_cached=True))]
 
 
-def _verdict(answer: EnsembleAnswer, duration_ms: float, *, is_cached: bool) -> Mapping[str, Any]:
+def _verdict(
+    model: EnsembleModel, answer: EnsembleAnswer, duration_ms: float, *, is_cached: bool
+) -> Mapping[str, Any]:
     details = answer.content["details"]
     kept = {name: details[name] for name in ("probability", "too_short", "least_words")}
     return {
         **answer.content["ensemble"],
         **kept,
+        "calibrated": model.folder.stacking is not None,
         "duration_ms": duration_ms,
         "cached": is_cached,
     }

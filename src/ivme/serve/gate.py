@@ -8,6 +8,7 @@ its client goes away.
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ivme.serve.bounds import DisconnectedError, read_body
 from ivme.serve.lifecycle import Lifecycle
-from ivme.serve.problems import Problem, stopping, timed_out, unauthorized
+from ivme.serve.problems import Problem, internal_error, stopping, timed_out, unauthorized
 from ivme.serve.security import SECURITY_HEADERS, is_open, key_matches
 from ivme.serve.service import Service
 
@@ -25,6 +26,8 @@ KNOWN_ROUTES = frozenset((*MODEL_ROUTES, *OTHER_ROUTES))
 TIMEOUT = "ivme.timeout"  # in the scope: the asyncio.Timeout of a request
 LINGER_S = 2.0  # that a refused body is still read for, so that the refusal arrives
 LINGER_BYTES = 64 * 2**20
+
+logger = logging.getLogger("ivme.serve")
 
 
 class Gate:
@@ -54,8 +57,10 @@ class Gate:
         except asyncio.CancelledError:  # by the end of the server alone
             await exchange.refuse(stopping())
         except Exception:
-            exchange.status = exchange.status or 500
-            raise
+            if exchange.status:  # the answer has begun: only its end can tell that it is not whole
+                raise
+            logger.exception("the server failed at %s %s", scope["method"], scope["path"])
+            await exchange.refuse(internal_error())
         finally:
             self._count(scope, exchange.status, asyncio.get_running_loop().time() - start_s)
 

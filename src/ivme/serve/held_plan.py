@@ -46,12 +46,10 @@ class HeldPlan:
 
     def describe(self) -> Mapping[str, Any]:
         """Return labels, limits and remarks."""
-        plan = self.predictor.plan
         return {
             "labels": list(self.predictor.labels),
             "precision": self.predictor.precision,
             "notes": list(self.predictor.notes),
-            "streams": plan.variant.batching.streams,
         }
 
     def answer(self, message: Message, channel: Channel) -> None:

@@ -55,11 +55,12 @@ class Metrics:
             "ivme_cache_hits", "Texts answered from memory.", registry=self.registry
         )
         self.cache_misses = Counter(
-            "ivme_cache_misses", "Texts given to the model.", registry=self.registry
+            "ivme_cache_misses", "Texts that no answer was remembered of.", registry=self.registry
         )
         latency = Histogram(
             "ivme_latency_seconds",
-            "Seconds in each stage: read (the body), queue and model (a text), total (a request).",
+            "Seconds in each stage: read (the body), queue (a text), model (a batch, with its wait "
+            "for a process that is free), total (a request).",
             ("stage",),
             buckets=SECONDS,
             registry=self.registry,
@@ -67,7 +68,7 @@ class Metrics:
         self.latency = {stage: latency.labels(stage) for stage in STAGES}
 
     def count_batch(self, report: BatchReport) -> None:
-        """Count a batch that has run."""
+        """Count a batch that has run; a text that was answered in parts is one of its own."""
         self.batch_texts.observe(report.texts)
         self.batch_tokens.observe(report.tokens)
         for waited_s in report.waited_s:
@@ -95,7 +96,9 @@ class _ModelState(Collector):
 
     def collect(self) -> "Iterator[Metric]":
         yield CounterMetricFamily(
-            "ivme_tokens", "Tokens that the model read.", value=self._model.tokens_read
+            "ivme_tokens",
+            "Tokens that the model read; of an ensemble, as estimated from bytes.",
+            value=self._model.tokens_read,
         )
         down = GaugeMetricFamily(
             "ivme_member_down", "1 while the member cannot answer.", labels=["member"]

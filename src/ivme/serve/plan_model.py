@@ -6,7 +6,7 @@ from typing import Any
 
 from ivme.engines.batching import Batching
 from ivme.engines.protocol import Prediction
-from ivme.errors import IvmeError
+from ivme.errors import IvmeError, UsageError
 from ivme.models.interface import TOKENIZER_FOLDER
 from ivme.serve.channel import Message
 from ivme.serve.configuration import ServeConfig
@@ -34,6 +34,11 @@ class PlanModel:
 
     def __init__(self, config: ServeConfig) -> None:
         self.plan = read_plan(config.folder)
+        if config.device not in ("auto", self.plan.device):
+            raise UsageError(
+                f"device={config.device!r}, but this plan is for {self.plan.device!r}; leave "
+                "--device out, or tune the model there"
+            )
         self.kind = self.plan.kind
         self.slots = config.workers + 1  # one batch more waits at the door: no process idles
         batching = self.plan.variant.batching

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from ivme.engines.protocol import Prediction
 from ivme.serve.bounds import checked_texts
@@ -20,6 +20,7 @@ from ivme.serve.responses import (
     Embedding,
     GenerateAnswer,
     Generated,
+    respond,
 )
 from ivme.serve.service import Service
 
@@ -52,7 +53,7 @@ def _add_classify(router: APIRouter, service: Service, model: PlanModel) -> None
     async def classify(request: TextsRequest) -> Response:
         answers = await service.answer(request.all_texts)
         labels = model.labels
-        return _respond(request, [classification(one, labels) for one in answers])
+        return respond(request, [classification(one, labels) for one in answers])
 
 
 def _add_embed(router: APIRouter, service: Service, model: PlanModel) -> None:
@@ -61,7 +62,7 @@ def _add_embed(router: APIRouter, service: Service, model: PlanModel) -> None:
     )
     async def embed(request: TextsRequest) -> Response:
         answers = await service.answer(request.all_texts)
-        return _respond(request, [{"vector": one.vector.tolist()} for one in answers])
+        return respond(request, [{"vector": one.vector.tolist()} for one in answers])
 
 
 def _add_fill(router: APIRouter, service: Service, model: PlanModel) -> None:
@@ -71,7 +72,7 @@ def _add_fill(router: APIRouter, service: Service, model: PlanModel) -> None:
         summary="Fill the first mask of texts",
     )
     async def fill(request: TextsRequest) -> Response:
-        return _respond(request, _texts(await service.answer(request.all_texts)))
+        return respond(request, _texts(await service.answer(request.all_texts)))
 
 
 def _add_generate(router: APIRouter, service: Service, model: PlanModel) -> None:
@@ -84,7 +85,7 @@ def _add_generate(router: APIRouter, service: Service, model: PlanModel) -> None
     )
     async def generate(request: GenerateRequest, http: Request) -> Response:
         if not request.stream:
-            return _respond(request, _texts(await service.answer(request.all_texts)))
+            return respond(request, _texts(await service.answer(request.all_texts)))
         [text] = checked_texts(request.all_texts, service.config)
         await service.be_ready()
         service.batcher.refuse_if_full()
@@ -93,7 +94,7 @@ def _add_generate(router: APIRouter, service: Service, model: PlanModel) -> None
 
 
 async def _stream_events(service: Service, model: PlanModel, text: str) -> AsyncGenerator[Event]:
-    parts = service.stream(lambda tell, is_wanted: model.stream(text, tell, is_wanted))
+    parts = service.stream(text, lambda tell, is_wanted: model.stream(text, tell, is_wanted))
     async with aclosing(parts):
         async for part in parts:
             if isinstance(part, Prediction):
@@ -132,8 +133,3 @@ def documented(answer: Prediction) -> dict[str, Any]:
 
 def _texts(answers: Sequence[Prediction]) -> list[dict[str, Any]]:
     return [{"text": one.text} for one in answers]
-
-
-def _respond(request: TextsRequest, results: list[dict[str, Any]]) -> Response:
-    """Return the only result for `text`, and a list for `texts`."""
-    return JSONResponse(results[0] if request.texts is None else {"results": results})

@@ -44,7 +44,9 @@ class Problem(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """When to try again, where that helps."""
+        """When to try again, where that helps; of 401, how to bring a key."""
+        if self.status == 401:
+            return {"WWW-Authenticate": "Bearer"}
         return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
 
 
@@ -132,6 +134,11 @@ def starting() -> Problem:
 def member_down(reason: str) -> Problem:
     """Nothing is left that could answer, until it has started again."""
     return Problem(503, "model_down", f"{reason}; try again soon", retry_after_s=2)
+
+
+def internal_error() -> Problem:
+    """A mistake of ours."""
+    return Problem(500, "internal_error", "the server failed; its log says where")
 
 
 def unauthorized() -> Problem:

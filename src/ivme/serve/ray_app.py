@@ -7,7 +7,6 @@ starts another where one dies, and asks nothing of a replica whose model is not 
 
 import logging
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -41,6 +40,7 @@ def serve_on_ray(config: ServeConfig, address: str) -> None:
         IvmeError: the replicas do not start.
     """
     from ivme.serve.served_model import open_served_model
+    from ivme.serve.server import bind, warn_if_open
     from ivme.tune.ray_prediction import connected_cluster
 
     if config.port == 0:
@@ -48,7 +48,8 @@ def serve_on_ray(config: ServeConfig, address: str) -> None:
     settled = replace(config, folder=config.folder.absolute())
     open_served_model(settled)  # what is wrong with the folder is told before anything starts
     if address == LOCAL:
-        _check_port(settled)
+        bind(settled).close()  # Ray would say in its log alone that nobody can listen there
+    warn_if_open(settled)
     options = deployment_options(settled)
     cores = settled.workers * options["ray_actor_options"]["num_cpus"]
     with connected_cluster(address, cores), _deployed(settled, options):
@@ -140,15 +141,3 @@ def _cores(config: ServeConfig) -> int:
         return config.threads or 1
     variant = read_plan(config.folder).variant
     return variant.threads * variant.batching.streams
-
-
-def _check_port(config: ServeConfig) -> None:
-    """Raise UsageError if nobody can listen there; Ray would say so in its log alone."""
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    try:
-        socket.create_server((config.host, config.port), family=family).close()
-    except OSError as error:
-        raise UsageError(
-            f"cannot listen on {config.host} port {config.port}: {error.strerror or error}; give "
-            "another --host or --port"
-        ) from error

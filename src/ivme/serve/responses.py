@@ -3,6 +3,9 @@
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+from starlette.responses import JSONResponse, Response
+
+from ivme.serve.requests import TextsRequest
 
 OVERLOADED = "The queue is full; Retry-After says when to try again."
 
@@ -173,3 +176,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     503: {"model": ErrorBody, "description": "Starting, stopping, or no model is up."},
     504: {"model": ErrorBody, "description": "No answer in time."},
 }
+
+
+def respond(request: TextsRequest, results: list[dict[str, Any]]) -> Response:
+    """Return the only result for `text`, and a list for `texts`."""
+    return JSONResponse(results[0] if request.texts is None else {"results": results})

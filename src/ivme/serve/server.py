@@ -40,6 +40,7 @@ def bind(config: ServeConfig) -> socket.socket:
     Raises:
         UsageError: there is no such host, or the port is taken.
     """
+    listener = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             config.host, config.port, type=socket.SOCK_STREAM
@@ -49,6 +50,8 @@ def bind(config: ServeConfig) -> socket.socket:
         listener.bind(address)
         listener.listen(BACKLOG)  # who comes before the application is there waits for it
     except OSError as error:
+        if listener is not None:
+            listener.close()
         raise UsageError(
             f"cannot listen on {config.host} port {config.port}: {error.strerror or error}; give "
             "another --host or --port"
@@ -71,13 +74,21 @@ def _serve(config: ServeConfig, model: ServedModel, listener: socket.socket) -> 
     service = Service(config, model, fail)
     app = build_app(config, service)
     server = DrainingServer(config, app)
-    _warn_if_open(config)
-    asyncio.run(server.serve(sockets=[listener]))
+    warn_if_open(config)
+
+    async def serve() -> None:
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            model.close()  # a thread that waits for it to load would hold up the end of the loop
+
+    asyncio.run(serve())
     if failures:
         raise failures[0]
 
 
-def _warn_if_open(config: ServeConfig) -> None:
+def warn_if_open(config: ServeConfig) -> None:
+    """Say so if other machines can reach the server and no key is asked for."""
     if not config.is_loopback and config.api_key is None:
         logger.warning(
             "%s can be reached from other machines, and no key is asked for: give --api-key-file, "

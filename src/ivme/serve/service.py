@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import anyio
+
 from ivme.ensemble.result_cache import ResultCache
 from ivme.errors import IvmeError
 from ivme.serve.batcher import Batcher
@@ -17,6 +19,7 @@ from ivme.serve.metrics import Metrics
 from ivme.serve.problems import Problem, starting
 from ivme.serve.served_model import ServedModel
 
+FEW_TEXTS = 4  # whose tokens are counted at once: a thread takes as long as one
 WAIT_SHARE = 0.5  # of a request's time, that it may be expected to spend in the queue
 
 logger = logging.getLogger("ivme.serve")
@@ -106,12 +109,11 @@ class Service:
         answers = [self.recall(text) for text in readable]
         missing = [text for text, answer in zip(readable, answers, strict=True) if answer is None]
         if missing:
-            tokens = [self.model.estimate.tokens(text) for text in missing]
-            found = iter(await self.batcher.answer(missing, tokens))
+            self.batcher.refuse_if_full(len(missing))  # before their tokens are counted
+            found = iter(await self.batcher.answer(missing, await self._tokens(missing)))
             answers = [next(found) if answer is None else answer for answer in answers]
-        if self.config.log_texts:
-            for text, answer in zip(readable, answers, strict=True):
-                logger.info("text %r: %s", text, answer)
+        for text, answer in zip(readable, answers, strict=True):
+            self._log(text, answer)
         return answers
 
     def recall(self, text: str) -> Any | None:
@@ -131,9 +133,9 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)
 
     async def stream(
-        self, run: Callable[[Callable[[Any], None], Callable[[], bool]], Any]
+        self, text: str, run: Callable[[Callable[[Any], None], Callable[[], bool]], Any]
     ) -> AsyncGenerator[Any]:
-        """Yield what `run` tells, part by part, then what it returns; it has the model alone.
+        """Yield what `run` tells of a text, part by part, then what it returns; it runs alone.
 
         run: blocks; gets the function to tell with, and one that says whether anyone still listens.
         """
@@ -153,7 +155,7 @@ class Service:
             else:
                 put("end", value)
 
-        async with self.batcher.alone():
+        async with self.batcher.alone(self.model.estimate.tokens(text)):
             work_done = loop.run_in_executor(self._threads, work)
             try:
                 kind = "part"
@@ -161,13 +163,27 @@ class Service:
                     kind, value = await parts.get()
                     if kind == "error":
                         raise value
+                    if kind == "end":
+                        self._log(text, value)
                     yield value
             finally:
                 left.set()
-                await _outlast(work_done)
+                await outlast(work_done)
 
     def _key(self, text: str) -> bytes:
         return self.cache.key(text.encode())
+
+    def _log(self, text: str, answer: Any) -> None:
+        if self.config.log_texts:
+            logger.info("text %r: %s", text, answer)
+
+    async def _tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the tokens of each text; of many, in a thread: other requests go on meanwhile."""
+
+        def count() -> list[int]:
+            return [self.model.estimate.tokens(text) for text in texts]
+
+        return count() if len(texts) <= FEW_TEXTS else await asyncio.to_thread(count)
 
     def _load_soon(self) -> None:
         if self._loading is None:
@@ -200,14 +216,19 @@ class Service:
         self.metrics.watch_model(self.model)
 
 
-async def _outlast(work: "asyncio.Future[None]") -> None:
-    """Wait for the thread to end, even if this task is cancelled meanwhile; then be cancelled."""
+async def outlast(work: "asyncio.Future[None]") -> None:
+    """Wait for the thread to end, even if this task is cancelled meanwhile; then be cancelled.
+
+    The scope keeps out a task group that was cancelled around us: it would cancel this task again
+    at each turn of the loop for as long as the thread takes.
+    """
     was_cancelled = False
-    while not work.done():
-        try:
-            await asyncio.shield(work)
-        except asyncio.CancelledError:
-            was_cancelled = True
+    with anyio.CancelScope(shield=True):
+        while not work.done():
+            try:
+                await asyncio.shield(work)
+            except asyncio.CancelledError:
+                was_cancelled = True
     if was_cancelled:
         raise asyncio.CancelledError
 

@@ -14,6 +14,8 @@ from wire_double import (
     whole_script,
 )
 
+from ivme.ensemble.words import count_words
+
 pytestmark = pytest.mark.browser
 
 FILLED = """name => {
@@ -193,6 +195,7 @@ def test_sentences_show_by_color_line_and_strength_which_way_they_lean(visit, do
     page.fill("#text", LONG_TEXT)
     page.click("#analyze")
     spans = page.locator("#marked span")
+    expect(spans.nth(5)).to_be_visible()
     seen = [
         (span.get_attribute("data-color"), span.get_attribute("data-strength"))
         for span in spans.all()[:6]
@@ -302,3 +305,40 @@ def test_a_key_is_asked_for_sent_and_kept_in_this_tab(visit, double):
     page.reload()
     expect(page.get_by_label("API key")).to_have_value("secret-key")
     assert page.evaluate("JSON.stringify(localStorage)").count("secret-key") == 0
+
+
+@pytest.mark.parametrize(
+    ("is_calibrated", "english", "turkish"),
+    [
+        (True, "Calibrated probability", "Kalibre edilmiş olasılık"),
+        (False, "Mean probability of the models", "Modellerin ortalama olasılığı"),
+    ],
+)
+def test_a_mean_is_not_called_calibrated(visit, double, is_calibrated, english, turkish):
+    double.script = [START, ("ensemble", {**VERDICT, "calibrated": is_calibrated}), DONE]
+    for language, words in (("en", english), ("tr", turkish)):
+        page = visit(language=language)
+        page.fill("#text", LONG_TEXT)
+        page.click("#analyze")
+        expect(page.locator("#verdict .stripTitle")).to_have_text(words)
+
+
+def test_words_are_counted_as_the_server_counts_them(visit):
+    texts = [
+        "",
+        "Two words, - and 3.14 signs & emoji \U0001f389; don't split well-known ones.",
+        "Çay içtik, İstanbul'da; cafe\u0301 naïve",
+        "日本語のテキストと中文文本 with English",
+        "ภาษาไทยไม่มีช่องว่าง",
+        "한국어는 띄어쓰기가 있다",
+        "हिन्दी में शब्द होते हैं",
+        "العَرَبِيَّة والنص",
+        "\u200b\n\t _under_ ½ ①",
+    ]
+    count = """async texts => {
+        const { countWords } = await import(new URL("page/words.js", location));
+        return texts.map(countWords);
+    }"""
+    counted = visit().evaluate(count, texts)
+    assert counted == [count_words(text) for text in texts]
+    assert len(set(counted)) > 5

@@ -1,5 +1,7 @@
 import pytest
 
+from ivme.ensemble.words import count_words
+
 pytestmark = pytest.mark.browser
 
 STREAM = (
@@ -52,7 +54,7 @@ def test_characters_survive_being_cut_into_bytes(visit):
     assert event == {"event": "done", "data": {"text": "\U0001f469\u200d\U0001f680 şİ"}}
 
 
-def test_words_and_characters_are_counted_as_python_counts_them(visit):
+def test_words_and_characters_are_counted_as_the_server_counts_them(visit):
     texts = ["", " ", "one", " one\n\ttwo\u00a0three ", "\U0001f600\U0001f600 x", "a\u0301 \u3000b"]
-    expected = [[len(text.split()), len(text)] for text in texts]
+    expected = [[count_words(text), len(text)] for text in texts]
     assert visit().evaluate(COUNT, texts) == expected

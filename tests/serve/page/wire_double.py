@@ -48,6 +48,7 @@ VERDICT = {
     "vote_count": 4,
     "total_models": 5,
     "probability": {"0": 0.93, "1": 0.07},
+    "calibrated": True,
     "too_short": False,
     "least_words": 50,
     "duration_ms": 22.4,

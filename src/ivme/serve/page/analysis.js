@@ -55,6 +55,7 @@ export function applyClassification(analysis, { label, probabilities }, duration
     votes: null,
     voters: null,
     probability: null,
+    isCalibrated: false,
     leastWords: null,
     isCached: false,
   };
@@ -83,6 +84,7 @@ const CHANGES = {
       votes: answer.vote_count,
       voters: answer.total_models,
       probability: answer.probability ?? null,
+      isCalibrated: answer.calibrated === true,
       leastWords: answer.too_short ? answer.least_words : null,
       isCached: answer.cached === true,
     },

@@ -48,8 +48,9 @@ export function showCounts(info, problem = null) {
 }
 
 function hint(words, characters, info) {
-  if (info === null || words === 0) return "";
+  if (info === null) return "";
   if (characters > info.max_characters) return say("tooLong", characters - info.max_characters);
+  if (words === 0) return "";
   return words < (info.least_words ?? 0) ? say("fewWords", words, info.least_words) : "";
 }
 

@@ -1,6 +1,5 @@
 // The page in English. A message that takes values is a function; `f` formats for the language.
 export default {
-  pageTitle: "Ivme",
   skip: "Skip to your text",
   languageGroup: "Language",
   darkTheme: "Dark",
@@ -45,7 +44,8 @@ export default {
   memberNone: "no answer",
   confidence: "Confidence",
   votes: (count, total, f) => `${f.number(count)} of ${f.number(total)} models agree`,
-  probability: "Calibrated probability",
+  calibrated: "Calibrated probability",
+  mean: "Mean probability of the models",
   cautionDetector:
     "A detector is not proof. It can be wrong about anyone, and is wrong more often about short, edited or translated texts and about people who write in a second language. Never judge a person by it alone.",
   cautionClassifier: "A model’s answer is not proof. Check before you act on it.",
@@ -62,7 +62,6 @@ export default {
   sentencesNote:
     "Read by the quick models alone. One sentence says little; patterns across many say more. With the keyboard: Tab to the text, then the arrow keys.",
   sentencesGroup: "Sentences of your text",
-  leansTo: (label) => `leans to ${label}`,
   strength: "the stronger, the surer",
   noLean: "undecided",
 
@@ -71,7 +70,6 @@ export default {
   historyEmpty: "What you analyze is listed here.",
   historyClear: "Clear the list",
   historyCleared: "The list was cleared.",
-  reopen: (verdict, time) => `${verdict}, ${time}`,
   reopened: (verdict) => `Opened again: ${verdict}`,
 
   announceStart: (n, f) => `Analyzing with ${f.number(n)} ${n === 1 ? "model" : "models"}.`,

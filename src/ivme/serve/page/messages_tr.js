@@ -1,6 +1,5 @@
 // Sayfanın Türkçesi. Değer alan iletiler işlevdir; `f` dile göre biçimler.
 export default {
-  pageTitle: "Ivme",
   skip: "Metninize geçin",
   languageGroup: "Dil",
   darkTheme: "Koyu",
@@ -46,7 +45,8 @@ export default {
   memberNone: "yanıt yok",
   confidence: "Güven",
   votes: (count, total, f) => `${f.number(count)} / ${f.number(total)} model aynı görüşte`,
-  probability: "Kalibre edilmiş olasılık",
+  calibrated: "Kalibre edilmiş olasılık",
+  mean: "Modellerin ortalama olasılığı",
   cautionDetector:
     "Bu bir kanıt değildir. Araç herkes hakkında yanılabilir; kısa, düzeltilmiş ya da çevrilmiş metinlerde ve ana dilinde yazmayanlarda daha sık yanılır. Kimseyi yalnızca buna bakarak yargılamayın.",
   cautionClassifier: "Modelin yanıtı kanıt değildir. Buna göre davranmadan önce denetleyin.",
@@ -63,7 +63,6 @@ export default {
   sentencesNote:
     "Bunları yalnızca hızlı modeller okudu. Tek cümle az şey söyler; birçok cümledeki örüntü daha çoğunu. Klavyeyle: Sekme tuşuyla metne gelin, sonra ok tuşlarını kullanın.",
   sentencesGroup: "Metninizin cümleleri",
-  leansTo: (label) => `${label} yönünde`,
   strength: "belirginleştikçe daha emin",
   noLean: "kararsız",
 
@@ -72,7 +71,6 @@ export default {
   historyEmpty: "Analiz ettikleriniz burada sıralanır.",
   historyClear: "Listeyi temizle",
   historyCleared: "Liste temizlendi.",
-  reopen: (verdict, time) => `${verdict}, ${time}`,
   reopened: (verdict) => `Yeniden açıldı: ${verdict}`,
 
   announceStart: (n, f) => `${f.number(n)} modelle analiz ediliyor.`,

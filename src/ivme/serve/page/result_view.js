@@ -66,7 +66,7 @@ function facts(verdict) {
   return parts;
 }
 
-function probabilityStrip({ probability }, info) {
+function probabilityStrip({ probability, isCalibrated }, info) {
   if (probability === null) return [];
   const strip = element("div", { class: "strip", "aria-hidden": "true" });
   const key = element("ul", { class: "stripKey", role: "list" });
@@ -79,7 +79,8 @@ function probabilityStrip({ probability }, info) {
       element("li", { "data-color": index }, `${labelName(name)} `, format.percent(share)),
     );
   });
-  return [element("p", { class: "stripTitle" }, say("probability")), strip, key];
+  const title = say(isCalibrated ? "calibrated" : "mean");
+  return [element("p", { class: "stripTitle" }, title), strip, key];
 }
 
 function showBars(analysis, info) {

@@ -10,8 +10,8 @@ export class ServiceError extends Error {
 }
 
 /** Return what this server serves: kind, labels, members, bounds. */
-export async function fetchInfo(signal) {
-  return (await request("v1/info", { signal })).json();
+export async function fetchInfo() {
+  return (await request("v1/info")).json();
 }
 
 /** Yield the events of one analysis, as each member answers. */
@@ -45,7 +45,7 @@ function post(path, body, { apiKey, signal }) {
   return request(path, { method: "POST", headers, body: JSON.stringify(body), signal });
 }
 
-async function request(path, options) {
+async function request(path, options = {}) {
   let response;
   try {
     response = await fetch(path, options);

@@ -64,6 +64,20 @@ def test_an_interrupted_search_interrupts_what_it_was_for(weights, tmp_path, mon
     assert not (tmp_path / "plan").exists()
 
 
+def test_a_member_whose_search_finds_nothing_safe_stays_in_float32(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(ceilings_cache, "QUICK_PLAN", TINY_PLAN)
+    monkeypatch.setattr("ivme.tune.search.Search.run", lambda search: None)  # nothing is chosen
+    settings = PlanSettings(search_s=3.0, engines=("onnxruntime:int8",))
+    lines: list[str] = []
+    facts = make_plan(
+        "BERT", weights, tmp_path / "plan", judged(), settings=settings, progress=lines.append
+    )
+    assert facts["variant"].startswith("openvino:float32")
+    assert lines[1].startswith("BERT stays in float32: no variant ran")
+    with load_plan(tmp_path / "plan") as predict:
+        assert predict.labels == LABELS
+
+
 class Slow:
     seconds = 0.0
 

@@ -98,11 +98,21 @@ def make_plan(
         IvmeError: no way to run it keeps the quality.
     """
     if settings.search_s is not None:
-        return _search(name, weights, folder, judged, settings, progress, on_search)
+        how = _search(name, weights, folder, judged, settings, progress, on_search)
+        if how is not None:
+            return how
+        settings = replace(settings, engines=_exact_engines(settings.engines))
     progress(f"Exporting {name}...")
     return _QuickChoice(name, weights, judged, settings, clock or SystemClock()).write(
         folder, progress
     )
+
+
+def _exact_engines(engines: Sequence[str]) -> tuple[str, ...]:
+    """Return those of the engines that compute as the weights were trained, all if none can."""
+    exact = [(one, precision) for one, precision in QUICK if precision == EXACT]
+    asked = [one for one in exact if one in quick_choices(engines)]
+    return tuple(f"{engine}:{precision}" for engine, precision in asked or exact)
 
 
 def _search(
@@ -113,7 +123,8 @@ def _search(
     settings: PlanSettings,
     progress: Callable[[str], None],
     on_search: "Callable[[Record], None]",
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
+    """Return how the plan was found; None if nothing that is faster is sure to keep quality."""
     from ivme.bench.configuration import TextSource
     from ivme.tune.configuration import TuneConfig
     from ivme.tune.tuning import run_tune
@@ -142,7 +153,8 @@ def _search(
         raise KeyboardInterrupt  # what it was for ends, and the draft with the search's journal
     on_search(_of_member(result.record, name))
     if result.plan is None or result.chosen is None:
-        raise IvmeError(f"member {name} cannot be tuned: {result.failure}")
+        progress(f"{name} stays in {EXACT}: {result.failure}")
+        return None
     progress(f"{name} runs on {result.plan.variant.label}")
     return {
         "how": "search",

@@ -111,7 +111,10 @@ def read_arguments() -> argparse.Namespace:
 def open_page(browser: Any, address: str, look: str) -> Any:
     width, height, scheme, locale = LOOKS[look]
     context = browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=scheme, locale=locale
+        viewport={"width": width, "height": height},
+        color_scheme=scheme,
+        locale=locale,
+        bypass_csp=True,
     )
     page = context.new_page()
     page.goto(address)

@@ -76,6 +76,25 @@ def test_training_ends_with_figures_a_card_and_what_to_do_next(ivme, texts, tmp_
     assert load_record(folder / "evaluation.json").kind == "evaluate"
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--members DRF,XGB", "members=DRF, XGB; expected some of BERT, RoBERTa, DRF, GBM, GLM"),
+        ("--label-names AI", "--label-names AI: expected LABEL=NAME"),
+        ("--roberta ./nothing-here", "'./nothing-here'"),
+    ],
+)
+def test_wrong_options_of_training_are_refused_before_a_demo_is_written(
+    ivme, tmp_path, monkeypatch, words, message
+):
+    monkeypatch.setattr(demo_texts, "demo_texts", lambda *_, **__: pytest.fail("it was written"))
+    outcome = ivme("ensemble", "train", "-o", tmp_path / "model", *words.split())
+    assert outcome.status == 2
+    assert message in outcome.stderr
+    assert outcome.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_evaluation_prints_every_judge_and_keeps_record_and_card(ivme, model, texts, tmp_path):
     folder, record = tmp_path / "model", tmp_path / "evaluation.json"
     shutil.copytree(model, folder)

@@ -1,7 +1,7 @@
 """`ivme ensemble train`: labeled texts in, a folder of classifiers that vote out."""
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,17 +104,12 @@ def train(
     tuned for this machine. Without --data a demo is trained, on texts made here.
     """
     from ivme.ensemble.text_table import check_known_labels, read_label_names
-    from ivme.ensemble.train import check_target, train_ensemble
+    from ivme.ensemble.train import check_bases, check_target, train_ensemble
     from ivme.errors import UsageError
 
     check_target(folder)
     if data is None and valid is not None:
         raise UsageError(f"--valid {valid} without --data; give the texts to train on too")
-    tell = timed_lines()
-    columns = {"text": text_column, "label": label_column, "group": group_column}
-    given = _given_texts(data, valid, columns, seed, tell)
-    names = read_label_names(label_names) or given.label_names
-    check_known_labels(names, given.train)
     settings = _settings(
         members,
         {"BERT": bert, "RoBERTa": roberta},
@@ -123,10 +118,16 @@ def train(
         budget_s=budget,
         search_s=search,
         threads=threads or all_threads(),
-        label_names=names,
+        label_names=read_label_names(label_names),
         least_words=least_words,
         seed=seed,
     )
+    check_bases(settings)  # before texts are made or read, which takes a minute or more
+    tell = timed_lines()
+    columns = {"text": text_column, "label": label_column, "group": group_column}
+    given = _given_texts(data, valid, columns, seed, tell)
+    settings = replace(settings, label_names=settings.label_names or given.label_names)
+    check_known_labels(settings.label_names, given.train)
     ensemble = train_ensemble(settings, given.train, given.valid, folder=folder, progress=tell)
     record = _evaluated(ensemble, given, tell)
     keep_in_folder(ensemble, record)

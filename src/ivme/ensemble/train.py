@@ -108,9 +108,11 @@ def train_ensemble(
     Raises:
         UsageError: one label only, a label missing or unknown in `valid`, a folder that holds
             something else, a base that cannot be fine-tuned.
+        ModelNotFoundError: there is no such base.
     """
     target = Path(folder)
     check_target(target)
+    check_bases(settings)
     check_labels(train, valid)
     unknown = sorted(set(settings.label_names) - set(train.label_set))
     if unknown:
@@ -141,6 +143,16 @@ def check_target(folder: Path) -> None:
             f"cannot write the ensemble {folder}: the folder holds something else; name an empty "
             "folder, or one that is not there yet"
         )
+
+
+def check_bases(settings: EnsembleSettings) -> None:
+    """Raise ModelNotFoundError, before any work, if there is no such base to fine-tune."""
+    from ivme.models.sources import model_folder
+
+    for name in settings.transformer_names:
+        chosen = settings.transformers.get(name)
+        if chosen is not None and chosen.base is not None:
+            model_folder(chosen.base)
 
 
 class _Training:

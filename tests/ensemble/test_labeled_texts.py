@@ -55,6 +55,9 @@ def test_a_label_with_too_few_different_texts_is_refused():
     )
     with pytest.raises(UsageError, match=r"train\.csv: 50 texts of the label 'a', which are too"):
         hold_out(few, 0.2, seed=0)
+    two = data(texts=("one", "two"), labels=("a", "b"))  # of which none would be left to train on
+    with pytest.raises(UsageError, match=r"train\.csv: 1 texts of the label 'a', which are too"):
+        hold_out(two, 0.2, seed=0)
 
 
 def test_texts_of_the_other_part_are_left_out():

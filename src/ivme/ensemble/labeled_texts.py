@@ -129,15 +129,14 @@ def hold_out(
             held[list(cluster)] = True
             for at in cluster:
                 wanted[data.labels[at]] -= 1
-    first, second = data.chosen(np.flatnonzero(~held)), data.chosen(np.flatnonzero(held))
     for label in data.label_set:
-        counts = first.labels.count(label), second.labels.count(label)
-        if min(counts) < LEAST_OF_EACH:
+        is_label = np.array([one == label for one in data.labels])
+        if min((is_label & ~held).sum(), (is_label & held).sum()) < LEAST_OF_EACH:
             raise UsageError(
-                f"{data.source}: {sum(counts)} texts of the label {label!r}, which are too few "
+                f"{data.source}: {is_label.sum()} texts of the label {label!r}, which are too few "
                 "different ones to hold some out; give more"
             )
-    return first, second
+    return data.chosen(np.flatnonzero(~held)), data.chosen(np.flatnonzero(held))
 
 
 def without_texts_of(data: LabeledTexts, other: LabeledTexts) -> LabeledTexts:

@@ -66,7 +66,7 @@ class BenchConfig:
         _check_positive("threads", *([] if self.threads is None else [self.threads]))
         _check_positive("max_length", *([] if self.max_length is None else [self.max_length]))
         for name in ("budget_s", "compare_budget_s"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:  # nor is NaN
                 raise UsageError(f"{name}={getattr(self, name)}; expected more than 0")
         for dtype in self.dtypes:  # before the first of them is measured
             if dtype not in DTYPES:

@@ -23,7 +23,7 @@ MARKS = {"warning": ("!", "bold red"), "tip": ("+", "bold green"), "fact": ("-",
 
 def doctor(
     output: Annotated[
-        Path | None, typer.Option("--output", help="Write the record to this file.")
+        Path | None, typer.Option("--output", "-o", help="Write the record to this file.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record alone, as JSON.")] = False,
     quick: Annotated[

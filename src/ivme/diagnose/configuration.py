@@ -35,7 +35,7 @@ class DiagnoseConfig:
 
     def __post_init__(self) -> None:
         for name in ("budget_s", "step_limit_s"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:  # nor is NaN
                 raise UsageError(f"{name}={getattr(self, name)}; expected more than 0")
         unknown = sorted(set(self.given) - set(NAMES))
         if unknown:

@@ -37,7 +37,7 @@ class ComparePlan:
     def __post_init__(self) -> None:
         positive = ("budget_s", "min_blocks", "visits", "interval_width", "equivalence_margin")
         for name in positive:
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:  # nor is NaN
                 raise UsageError(f"{name}={getattr(self, name)}; expected more than 0")
         if self.max_blocks < self.min_blocks:
             raise UsageError(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ivme.engines.batching import Batching
+from ivme.errors import UsageError
 from ivme.serve.configuration import ServeConfig
 from ivme.serve.token_estimates import TokenEstimate
 
@@ -66,6 +67,11 @@ def open_served_model(config: ServeConfig) -> ServedModel:
         from ivme.serve.plan_model import PlanModel
 
         return PlanModel(config)
+    if not config.folder.is_dir():
+        raise UsageError(
+            f"{config.folder} is no folder; give one that `ivme tune -o` or `ivme ensemble train "
+            "-o` wrote"
+        )
     from ivme.serve.ensemble_model import EnsembleModel
 
     return EnsembleModel(config)

@@ -51,7 +51,7 @@ class TuneConfig:
             )
         if self.labels is not None and self.texts.file == CORPUS:
             raise UsageError("labels need a file that has them; name it with --texts FILE")
-        if self.budget_s <= 0:
+        if not self.budget_s > 0:  # nor is NaN
             raise UsageError(f"a budget of {self.budget_s} s; expected more than 0")
         counts = {
             "threads": self.threads,

@@ -32,6 +32,7 @@ def bad(tmp_path, monkeypatch):
     (tmp_path / "newer.json").write_text(json.dumps(newer))
     (tmp_path / "other.json").write_text('{"a": 1}')
     (tmp_path / "file").write_text("no folder")
+    (tmp_path / "step.py").write_text("def make_step(): ...")
     return tmp_path
 
 
@@ -64,12 +65,28 @@ CASES = {  # arguments -> what the message must hold
     f"compare {TINY} preset:gpt2-tiny -o file/x.json": ("cannot write file/x.json",),
     "doctor --quick -o file/x.json": ("cannot write file/x.json",),
     "serve nothing-here": ("nothing-here is no folder", "`ivme tune -o` or `ivme ensemble train"),
+    f"tune {TINY} -o plan --output plan/plan.json": ("is in the folder of the plan, plan",),
     "demo -o file": ("cannot write file/report.html", "name another"),
     "report newer.json": ("newer.json was written by schema 99", "upgrade ivme"),
     "report other.json": ("other.json is JSON but no record of ivme",),
     "report empty.txt": ("empty.txt is not JSON",),
     "report nothing.json": ("cannot read nothing.json",),
     "report other.json -o page.docx": (".docx", ".html, .md, .json"),
+}
+
+
+CASES |= {  # what is read is never written over
+    line: ("it is a file that is read, which writing would destroy", "name another")
+    for line in (
+        f"bench {TINY} --texts reviews.csv -o reviews.csv",
+        f"compare {TINY} preset:gpt2-tiny --texts reviews.csv -o ./reviews.csv",
+        f"tune {TINY} --texts reviews.csv --output reviews.csv",
+        "diagnose step.py -o step.py",
+        "diagnose mm-rec-2m --texts reviews.csv -o reviews.csv",
+        "loadtest http://127.0.0.1:9 --rate 1 --texts reviews.csv -o reviews.csv",
+        "ensemble evaluate no-config --data reviews.csv -o reviews.csv",
+        "report other.json newer.json -o newer.json",
+    )
 }
 
 

@@ -107,4 +107,5 @@ def bench(
         lambda listener: run_bench(config, command=command, listener=listener),
         output,
         as_json=json,
+        reads=texts,
     )

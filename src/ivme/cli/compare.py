@@ -71,4 +71,5 @@ def compare(
         lambda listener: run_compare(config, command=command, listener=listener),
         output,
         as_json=json,
+        reads=texts,
     )

@@ -108,7 +108,7 @@ def diagnose(
         check=check,
         seed=seed,
     )
-    check_writable(output)
+    check_writable(output, target, texts)
     _hand_over(_diagnose_with_progress(config), output, as_json=json)
 
 

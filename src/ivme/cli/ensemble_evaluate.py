@@ -62,7 +62,7 @@ def evaluate(
     from ivme.ensemble.evaluation import evaluate as judge
     from ivme.ensemble.evaluation_record import evaluation_record
 
-    check_writable(output)
+    check_writable(output, data)
     with changing_line() as tell:
         ensemble = EnsembleFolder.read(folder)
         texts, domains, notes = _texts(data, text_column, label_column, domain_column, tell)

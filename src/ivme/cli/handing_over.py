@@ -15,15 +15,20 @@ if TYPE_CHECKING:
 
 
 def hand_over(
-    measure: "Callable[[Listener], Record]", output: Path | None, *, as_json: bool
+    measure: "Callable[[Listener], Record]",
+    output: Path | None,
+    *,
+    as_json: bool,
+    reads: str | None = None,
 ) -> "Record":
     """Measure with progress on the terminal, then print the record and keep it.
 
-    Leaves with exit status 1 if the run was interrupted or nothing ran.
+    reads: the file that is read, which the record must not replace. Leaves with exit status 1 if
+    the run was interrupted or nothing ran.
     """
     from ivme.measure.records import record_to_json, save_record
 
-    check_writable(output)
+    check_writable(output, reads)
     record = with_progress(measure)
     if output is not None:
         save_record(record, output)
@@ -38,8 +43,11 @@ def hand_over(
     return record
 
 
-def check_writable(output: Path | None) -> None:
-    """Raise UsageError, before any work, if no file can be written there; None: none will be."""
+def check_writable(output: Path | None, *reads: str | Path | None) -> None:
+    """Raise UsageError, before any work, if no file can be written there; None: none will be.
+
+    reads: files that are read, which writing must not replace.
+    """
     from ivme.errors import UsageError
 
     if output is None:
@@ -54,6 +62,13 @@ def check_writable(output: Path | None) -> None:
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise UsageError(
             f"cannot write {output}: nothing may be written in {nearest}; name another place"
+        )
+    if output.exists() and any(
+        one is not None and Path(one).exists() and output.samefile(one) for one in reads
+    ):
+        raise UsageError(
+            f"cannot write {output}: it is a file that is read, which writing would destroy; name "
+            "another"
         )
 
 

@@ -107,7 +107,7 @@ def loadtest(
         allow_remote=allow_remote,
         api_key=api_key,
     )
-    check_writable(output)
+    check_writable(output, texts)
     source = TextSource(file=texts, column=column, limit=limit)
     result = run_load(config, source.read(seed), tell=_live_line(config))
     _hand_over(result, summarize(result), output, as_json=json)

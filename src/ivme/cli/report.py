@@ -22,10 +22,12 @@ def report(
     ] = Path("report.html"),
 ) -> None:
     """Turn records into one report with tables and charts."""
+    from ivme.cli.handing_over import check_writable
     from ivme.measure.records import load_record
     from ivme.report.writing import check_output, write_report
 
     check_output(output)
+    check_writable(output, *records)
     written = write_report([load_record(path) for path in records], output)
     charts = f" and {len(written) - 1} charts beside it" if len(written) > 1 else ""
     print(f"wrote {written[-1]}{charts}")

@@ -113,9 +113,20 @@ def tune(
         kind=kind,
         seed=seed,
     )
-    check_writable(output)
+    check_writable(output, texts)
+    _check_apart(output, plan)
     result = _search_with_progress(config, plan)
     _hand_over(result, plan, output, as_json=json)
+
+
+def _check_apart(output: Path | None, plan: Path | None) -> None:
+    """Raise UsageError for a record inside the plan's folder, where it could replace a part."""
+    from ivme.errors import UsageError
+
+    if output is not None and plan is not None and output.resolve().is_relative_to(plan.resolve()):
+        raise UsageError(
+            f"cannot write {output}: it is in the folder of the plan, {plan}; name a file elsewhere"
+        )
 
 
 def read_share(text: str) -> float:

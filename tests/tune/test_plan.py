@@ -191,6 +191,12 @@ def test_a_closed_predictor_says_so(folder: Path) -> None:
         predictor("a text")
 
 
+def test_others_may_read_a_plan_as_a_container_does(folder: Path) -> None:
+    for path in (folder, *folder.rglob("*")):
+        needed = 0o055 if path.is_dir() else 0o044
+        assert path.stat().st_mode & needed == needed, path
+
+
 def test_a_plan_replaces_a_plan_and_nothing_else(folder: Path, model: LoadedModel) -> None:
     (folder / "artefact" / "old").write_text("old")
     make(folder, model)

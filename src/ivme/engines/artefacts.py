@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ivme.engines.protocol import ArtefactEngine, EngineOptions
-from ivme.hardware.cache import cache_folder, write_json
+from ivme.hardware.cache import cache_folder
+from ivme.whole_file import write_json
 
 if TYPE_CHECKING:
     from ivme.models.loading import LoadedModel

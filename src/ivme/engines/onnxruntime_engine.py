@@ -8,7 +8,7 @@ from ivme.engines import answers
 from ivme.engines.artefacts import cached_artefact
 from ivme.engines.protocol import EngineOptions
 from ivme.errors import RefusedError, UsageError
-from ivme.hardware.cache import write_json
+from ivme.whole_file import write_json
 
 if TYPE_CHECKING:
     from ivme.engines.onnxruntime_sessions import OnnxRuntimeSession

@@ -19,8 +19,9 @@ from typing import Any
 
 from ivme.ensemble.labeled_texts import LabeledTexts, same_text
 from ivme.errors import IvmeError
-from ivme.hardware.cache import cache_folder, write_json
+from ivme.hardware.cache import cache_folder
 from ivme.models.corpus import corpus_documents, corpus_version
+from ivme.whole_file import write_json
 
 AI, HUMAN = "0", "1"
 LABEL_NAMES = {AI: "AI", HUMAN: "Human"}

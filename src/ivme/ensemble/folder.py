@@ -3,16 +3,14 @@
 Holds JSON and safetensors only. Knows nothing of what the files mean.
 """
 
-import contextlib
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ivme.errors import UsageError
+from ivme.whole_file import write_whole
 
 MANIFEST = "manifest.json"
 VERSION = 1
@@ -40,8 +38,8 @@ def write_folder(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            _write(folder / name, content)
-        _write(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+            write_whole(folder / name, content)
+        write_whole(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     except OSError as error:
         raise UsageError(
             f"cannot write {folder}: {error.strerror or error}; name a folder that you may write"
@@ -123,16 +121,3 @@ def _read_bounded(path: Path, limit: int) -> bytes:
         raise UsageError(
             f"cannot read {path}: {error.strerror or error}; give the folder that training wrote"
         ) from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with draft.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        with contextlib.suppress(OSError):  # after the rename there is no draft left
-            draft.unlink()

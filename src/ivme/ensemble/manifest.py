@@ -11,7 +11,7 @@ from typing import Any
 
 from ivme.ensemble.folder import MANIFEST, MAX_MANIFEST_BYTES, PICKLE_SUFFIXES
 from ivme.errors import UsageError
-from ivme.hardware.cache import write_json
+from ivme.whole_file import write_json
 
 FORMAT = "ivme.ensemble"
 VERSION = 1

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ivme.hardware.cache import cache_folder, write_json
+from ivme.hardware.cache import cache_folder
 from ivme.hardware.ceilings import (
     CEILINGS_VERSION,
     FULL_PLAN,
@@ -21,6 +21,7 @@ from ivme.hardware.ceilings import (
     usable_accelerators,
 )
 from ivme.hardware.inventory import Inventory
+from ivme.whole_file import write_json
 
 logger = logging.getLogger(__name__)
 

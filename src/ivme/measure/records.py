@@ -5,7 +5,6 @@ and nothing else. Field names carry their units. Unknown fields of the same sche
 a newer schema is refused. Numbers that are not finite are written as null: JSON has no others.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -13,7 +12,6 @@ import json
 import math
 import os
 import platform
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,6 +20,7 @@ from typing import Any, NoReturn
 
 import ivme
 from ivme.errors import RecordError
+from ivme.whole_file import write_whole
 
 SCHEMA = "ivme.record"
 SCHEMA_VERSION = 1
@@ -171,22 +170,13 @@ def save_record(record: Record, path: str | os.PathLike[str]) -> None:
     """
     target = Path(path)
     text = record_to_json(record)
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(target)
+        write_whole(target, text)
     except OSError as error:
         reason = error.strerror or error
         raise RecordError(
             f"cannot write {target}: {reason}; name a file that you may write"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):  # after the rename there is no draft left
-            draft.unlink()
 
 
 def load_record(path: str | os.PathLike[str]) -> Record:

@@ -7,16 +7,15 @@ documents are kept as one text file in the cache folder, one for each Python ver
 
 import ast
 import hashlib
-import os
 import platform
 import sysconfig
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 from ivme.errors import WorkloadError
 from ivme.hardware.cache import cache_folder
+from ivme.whole_file import write_whole
 
 MIN_DOCUMENT_CHARACTERS = 40  # shorter ones say little more than a name
 MIN_CORPUS_BYTES = 500_000  # tokenizers trained on less would not be worth measuring
@@ -37,7 +36,7 @@ def corpus_documents() -> tuple[str, ...]:
     """
     cached = cache_folder() / "corpus" / f"{corpus_version()}.txt"
     if not cached.is_file():
-        _write_atomically(cached, SEPARATOR.join(_collect(_stdlib_folder())))
+        write_whole(cached, SEPARATOR.join(_collect(_stdlib_folder())))
     return tuple(cached.read_text(encoding="utf-8").split(SEPARATOR))
 
 
@@ -119,17 +118,3 @@ def _clean(text: str) -> str:
     text = text.encode("utf-8", errors="ignore").decode("utf-8")
     kept = "".join(letter for letter in text if letter == "\n" or letter.isprintable())
     return "\n".join(line.rstrip() for line in kept.splitlines()).strip()
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ivme.errors import UsageError
-from ivme.hardware.cache import write_json
 from ivme.models.pooling import Pooling
+from ivme.whole_file import write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

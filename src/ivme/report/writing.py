@@ -1,9 +1,6 @@
 """Writing: a report in the format that its file name asks for."""
 
-import contextlib
 import json
-import os
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +9,7 @@ from ivme.measure.records import Record, record_to_json
 from ivme.report.building import build_document
 from ivme.report.html import render_html
 from ivme.report.markdown import render_markdown
+from ivme.whole_file import write_whole
 
 # The files of a report by their paths; the report itself comes last.
 Files = Mapping[Path, str]
@@ -69,21 +67,12 @@ def _json(records: Sequence[Record], output: Path) -> Files:
 
 def _write(path: Path, text: str) -> None:
     """Write the file; it is either the old one or the whole new one."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        write_whole(path, text)
     except OSError as error:
         raise UsageError(
             f"cannot write {path}: {error.strerror or error}; name a file that you may write"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):  # after the rename there is no draft left
-            draft.unlink()
 
 
 _RENDERED_BY: dict[str, Callable[[Sequence[Record], Path], Files]] = {

@@ -207,7 +207,13 @@ def _put_artefact(
     engine = get_engine(variant.engine)
     if isinstance(engine, ArtefactEngine):
         source = cached_artefact(engine, model, options)
-        shutil.copytree(source, folder, ignore=shutil.ignore_patterns(MANIFEST))
+        shutil.copytree(
+            source,
+            folder,
+            ignore=shutil.ignore_patterns(MANIFEST),
+            copy_function=shutil.copyfile,
+        )
+        folder.chmod(0o755)  # the cache is private, a plan is not
         return
     from ivme.models.loading import CONTENT_FILES
 

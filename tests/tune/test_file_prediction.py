@@ -1,11 +1,13 @@
 """Files of texts: every row is answered once, in order, however often the run is ended."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -292,3 +294,36 @@ def test_half_a_surrogate_pair_in_a_row_is_replaced(tmp_path: Path) -> None:
     assert done.bad_rows == 0
     answers = [json.loads(line)["text"] for line in output.read_text().splitlines()]
     assert answers == ["half \ufffd a pair", "\U0001f389"]
+
+
+def test_a_run_that_is_refused_before_its_first_row_leaves_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "reviews.csv"
+    source.write_text("review\ngood\n")
+    job = FileJob(source=source, output=tmp_path / "out.jsonl")
+    with pytest.raises(WorkloadError, match="no column 'text'"):
+        run(job)
+    assert list(tmp_path.iterdir()) == [source]
+    assert run(replace(job, column="review")).rows == 1
+
+
+def test_a_full_disk_is_told_of_and_the_run_goes_on_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = source_of(tmp_path, [f"text {number}" for number in range(9)])
+    job = FileJob(source=source, output=tmp_path / "out.jsonl", chunk_rows=4)
+    synced: list[int] = []
+
+    def fill_up(handle: int) -> None:
+        synced.append(handle)
+        if len(synced) == 4:  # of the second chunk; the first has its standing too
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fill_up)
+    with pytest.raises(UsageError, match="No space left on device; make room, and give the same"):
+        run(job)
+    monkeypatch.undo()
+    done = run(job)
+    assert (done.resumed_rows, done.rows) == (4, 9)
+    assert [json.loads(line)["line"] for line in job.output.read_text().splitlines()] == [
+        *range(1, 10)
+    ]

@@ -4,16 +4,18 @@ The output grows chunk by chunk. After each, a small file says how far input and
 with checksums of both; what the output holds beyond that is of a chunk that was cut short.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ivme.errors import UsageError
-from ivme.hardware.cache import write_json
+from ivme.errors import IvmeError, UsageError
 from ivme.tune.rows import Position
+from ivme.whole_file import write_json
 
 BLOCK_BYTES = 2**20
 START = Position()
@@ -36,10 +38,12 @@ class Standing:
 class ResumableOutput:
     """An output file that grows in whole chunks; use it in a `with` block.
 
-    `standing` says where it stands, also right after opening, when an earlier run goes on.
+    `standing` says where it stands, also right after opening, when an earlier run goes on. A run
+    that is refused before its first chunk leaves nothing behind.
 
     Raises:
-        UsageError: the file is there and not of such a run, or was changed since.
+        UsageError: the file is there and not of such a run, was changed since, or cannot be
+            written.
     """
 
     def __init__(self, path: Path, job: dict[str, Any], *, overwrite: bool) -> None:
@@ -56,27 +60,33 @@ class ResumableOutput:
             raise UsageError(
                 f"{path} exists, and no run that goes on; name another file, or add --overwrite"
             )
-        self._file: BinaryIO = path.open("r+b" if self.is_resumed else "xb")
         self._digest = hashlib.sha256()
-        if self.is_resumed:
-            self._check_output()
-        else:
-            write_json(self.standing_path, asdict(self.standing))
+        with self._telling_why():
+            self._file: BinaryIO = path.open("r+b" if self.is_resumed else "xb")
+            if self.is_resumed:
+                self._check_output()
+            else:
+                write_json(self.standing_path, asdict(self.standing))
 
     def __enter__(self) -> "ResumableOutput":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with contextlib.suppress(OSError):  # of a full disk, which `add` told of
+            self._file.close()
+        if kind is not None and issubclass(kind, IvmeError) and not self.standing.output_bytes:
+            self.path.unlink(missing_ok=True)
+            self.standing_path.unlink(missing_ok=True)
 
     def add(
         self, content: str, position: Position, input_sha256: str, *, rows: int, bad_rows: int
     ) -> None:
         """Write a chunk and remember it; position and checksum: of the input behind it."""
         encoded = content.encode("utf-8", "surrogatepass")
-        self._file.write(encoded)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self._telling_why():
+            self._file.write(encoded)
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self._digest.update(encoded)
         self.standing = replace(
             self.standing,
@@ -87,11 +97,23 @@ class ResumableOutput:
             rows=self.standing.rows + rows,
             bad_rows=self.standing.bad_rows + bad_rows,
         )
-        write_json(self.standing_path, asdict(self.standing))
+        with self._telling_why():
+            write_json(self.standing_path, asdict(self.standing))
 
     def finish(self) -> None:
         """Say that all is done: nothing is left to go on with."""
         self.standing_path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _telling_why(self) -> Iterator[None]:
+        """Turn what the system says, as on a full disk, into an error with a way to go on."""
+        try:
+            yield
+        except OSError as error:
+            raise UsageError(
+                f"cannot write {self.path}: {error.strerror or error}; make room, and give the "
+                "same command again: it goes on where the output ends"
+            ) from error
 
     def _read_standing(self, job: dict[str, Any]) -> Standing:
         try:

@@ -1,9 +1,12 @@
+import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import ivme as package
+from ivme.evidence import ledger
 
 COMMANDS = ("doctor", "bench", "compare", "report", "demo")
 HEAVY = ("torch", "transformers", "numpy", "matplotlib", "rich", "psutil", "tokenizers")
@@ -41,3 +44,28 @@ def test_a_command_that_is_not_there_is_wrong_use(ivme):
     assert outcome.status == 2
     assert "No such command 'brench'" in outcome.stderr
     assert outcome.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("raised", "message"),
+    [
+        (KeyboardInterrupt(), "ivme: interrupted\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/small/file"),
+            "ivme: /small/file: No space left on device; make room, or name another place\n",
+        ),
+    ],
+)
+def test_what_no_command_foresees_is_one_line_and_a_status(ivme, monkeypatch, raised, message):
+    def fail(*_, **__):
+        raise raised
+
+    monkeypatch.setattr(ledger, "read_ledger", fail)
+    outcome = ivme("claims", "--list")
+    assert (outcome.status, outcome.stdout, outcome.stderr) == (1, "", message)
+
+
+def test_a_mistake_of_ours_is_not_taken_for_a_full_disk(ivme, monkeypatch):
+    monkeypatch.setattr(ledger, "read_ledger", lambda: Path("no such file").read_text())
+    with pytest.raises(FileNotFoundError):
+        ivme("claims", "--list")

@@ -3,6 +3,7 @@
 Command modules import nothing heavy at the top, so that `ivme --help` answers at once.
 """
 
+import errno
 import sys
 from typing import Annotated
 
@@ -23,6 +24,10 @@ from ivme.cli.report import report
 from ivme.cli.serve import serve
 from ivme.cli.tune import tune
 from ivme.errors import IvmeError
+
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+# What a machine refuses, whatever was asked for: no room, no right to write.
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 app = typer.Typer(
     name="ivme",
@@ -75,6 +80,14 @@ def main() -> None:
     except IvmeError as error:
         print(f"ivme: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
+    except SystemExit as end:
+        if end.code != INTERRUPTED:
+            raise
         print("ivme: interrupted", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"ivme: {where}{error.strerror}; make room, or name another place", file=sys.stderr)
         sys.exit(1)

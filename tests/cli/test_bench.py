@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from ivme.bench import runs
+from ivme.errors import RecordError
+from ivme.measure import records
 from ivme.measure.memory_guard import memory_guard
 from ivme.measure.records import load_record
 
@@ -53,6 +55,17 @@ def test_output_keeps_the_record_and_says_how_to_make_a_page_of_it(ivme, tmp_pat
     outcome = ivme("report", record, "-o", page)
     assert (outcome.status, outcome.stdout) == (0, f"wrote {page}\n")
     assert "How fast preset:bert-tiny runs" in page.read_text()
+
+
+def test_a_record_that_cannot_be_kept_is_printed_all_the_same(ivme, tmp_path, monkeypatch):
+    def fail(record, path):
+        raise RecordError(f"cannot write {path}: No space left on device")
+
+    monkeypatch.setattr(records, "save_record", fail)
+    outcome = ivme("bench", "preset:bert-tiny", *POINT, *QUICK, "-o", "bench.json")
+    assert outcome.status == 2
+    assert "Latency of a call" in outcome.stdout
+    assert outcome.stderr == "ivme: cannot write bench.json: No space left on device\n"
 
 
 def test_versus_says_what_the_paired_comparison_found(ivme):

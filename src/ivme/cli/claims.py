@@ -76,6 +76,7 @@ def _measure(config: "ClaimsConfig", page: Path | None, *, as_json: bool) -> Non
     from ivme.evidence.measuring import measure_claims
     from ivme.evidence.page import write_page
     from ivme.measure.records import record_to_json, save_record
+    from ivme.whole_file import write_whole
 
     place = config.folder / RECORD
     for path in (place, page):
@@ -83,7 +84,7 @@ def _measure(config: "ClaimsConfig", page: Path | None, *, as_json: bool) -> Non
     record = measure_claims(config, command=("ivme", *sys.argv[1:]))
     save_record(record, place)
     if record.is_complete and page is not None:
-        page.write_text(write_page(record, config.ledger), encoding="utf-8")
+        write_whole(page, write_page(record, config.ledger))
     if as_json:
         print(record_to_json(record), end="")
     else:

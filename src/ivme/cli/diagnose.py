@@ -128,16 +128,14 @@ def _diagnose_with_progress(config: "DiagnoseConfig") -> "Diagnosis":
 
 def _hand_over(diagnosis: "Diagnosis", output: Path | None, *, as_json: bool) -> None:
     """Print and keep what was found; then leave with what ended it early, if anything did."""
-    from ivme.measure.records import record_to_json, save_record
+    from ivme.cli.handing_over import show_and_keep
+    from ivme.measure.records import save_record
 
     record = diagnosis.record
-    if output is not None:
+    if as_json or any(one.samples_s for one in record.measurements):
+        show_and_keep(record, output, lambda: _print_record(record), as_json=as_json)
+    elif output is not None:
         save_record(record, output)
-    if as_json:
-        print(record_to_json(record), end="")
-    elif any(one.samples_s for one in record.measurements):
-        _print_record(record)
-        print(_next_steps(output))
     if diagnosis.failure is not None:
         raise diagnosis.failure
     if not record.is_complete:
@@ -202,9 +200,3 @@ def _print_answers(record: "Record") -> None:
         notices().print(note, style="yellow", markup=False)
     if not record.is_complete:
         console.print("Ended early: this is what was found until then.", style="yellow")
-
-
-def _next_steps(output: Path | None) -> str:
-    if output is None:
-        return "\nKeep every raw sample with --output FILE; `ivme report FILE` makes a page of it."
-    return f"\nrecord: {output}\nnext:   ivme report {output}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ivme.cli.ensemble_progress import changing_line
-from ivme.cli.handing_over import check_writable
+from ivme.cli.handing_over import check_writable, show_and_keep
 from ivme.cli.printing import notices, print_table, results
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def evaluate(
         settings={"folder": str(folder), "threads": threads, "device": device},
         notes=notes,
     )
-    hand_over(record, output, as_json=json)
+    show_and_keep(record, output, lambda: print_evaluation(record), as_json=json)
     if card:
         keep_in_folder(ensemble, record)
         notices().print(f"wrote the model card of {folder}", markup=False)
@@ -122,22 +122,6 @@ def keep_in_folder(ensemble: object, record: "Record") -> None:
     ensemble.write_reports(
         evaluation=json.loads(record_to_json(record)), card=model_card(ensemble, record)
     )
-
-
-def hand_over(record: "Record", output: Path | None, *, as_json: bool) -> None:
-    """Print the record's tables, or the record itself, and keep it if a file was named."""
-    from ivme.measure.records import record_to_json, save_record
-
-    if output is not None:
-        save_record(record, output)
-    if as_json:
-        print(record_to_json(record), end="")
-        return
-    print_evaluation(record)
-    if output is None:
-        print("\nKeep every score with --output FILE; `ivme report FILE` makes a page of it.")
-    else:
-        print(f"\nrecord: {output}\nnext:   ivme report {output}")
 
 
 def print_evaluation(record: "Record") -> None:

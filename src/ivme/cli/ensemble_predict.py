@@ -165,11 +165,12 @@ def _hand_over(
     """Print the answer, for people or as JSON, and keep it if a file was named."""
     import json
 
+    from ivme.whole_file import write_whole
+
     shown = answer if has_details else {key: answer[key] for key in answer if key != "details"}
     content = json.dumps(shown, indent=1, ensure_ascii=False)
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(content + "\n", encoding="utf-8")
+        write_whole(output, content + "\n")
     if as_json:
         print(content)
         return

@@ -26,21 +26,29 @@ def hand_over(
     reads: the file that is read, which the record must not replace. Leaves with exit status 1 if
     the run was interrupted or nothing ran.
     """
-    from ivme.measure.records import record_to_json, save_record
-
     check_writable(output, reads)
     record = with_progress(measure)
-    if output is not None:
-        save_record(record, output)
-    if as_json:
-        print(record_to_json(record), end="")
-    else:
-        print_figures(results(), record)
-        print(_next_step(output))
+    show_and_keep(record, output, lambda: print_figures(results(), record), as_json=as_json)
     has_results = any(one.failure is None for one in record.measurements)
     if not record.is_complete or not has_results:
         raise typer.Exit(1)
     return record
+
+
+def show_and_keep(
+    record: "Record", output: Path | None, show: Callable[[], None], *, as_json: bool
+) -> None:
+    """Print a record, as JSON or by `show`, then keep it: a full disk costs no figure."""
+    from ivme.measure.records import record_to_json, save_record
+
+    if as_json:
+        print(record_to_json(record), end="")
+    else:
+        show()
+    if output is not None:
+        save_record(record, output)
+    if not as_json:
+        print(_next_step(output))
 
 
 def check_writable(output: Path | None, *reads: str | Path | None) -> None:

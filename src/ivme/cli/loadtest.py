@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ivme.cli.handing_over import check_writable
+from ivme.cli.handing_over import check_writable, show_and_keep
 from ivme.cli.printing import notices, print_table, results
 
 if TYPE_CHECKING:
@@ -148,20 +148,12 @@ def _hand_over(
     result: "LoadResult", summary: "LoadSummary", output: Path | None, *, as_json: bool
 ) -> None:
     """Print the result and keep its record; leave with status 1 if it is not what was asked for."""
-    from ivme.measure.records import record_to_json, save_record
     from ivme.serve.loadtest import load_record_of
 
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[K")
     record = load_record_of(result, command=_command(sys.argv[1:]), summary=summary)
-    if output is not None:
-        save_record(record, output)
-    if as_json:
-        print(record_to_json(record), end="")
-    else:
-        _print_load(record)
-        if output is not None:
-            print(f"\nrecord: {output}\nnext:   ivme report {output}")
+    show_and_keep(record, output, lambda: _print_load(record), as_json=as_json)
     if not result.is_complete or summary.invalid or not summary.answered:
         raise typer.Exit(1)
 

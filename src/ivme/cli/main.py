@@ -80,8 +80,8 @@ def main() -> None:
     except IvmeError as error:
         print(f"ivme: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
-    except SystemExit as end:
-        if end.code != INTERRUPTED:
+    except (SystemExit, KeyboardInterrupt) as end:
+        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
             raise
         print("ivme: interrupted", file=sys.stderr)
         sys.exit(1)

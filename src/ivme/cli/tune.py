@@ -210,12 +210,12 @@ def _hand_over(
     from ivme.cli.printing import notices
     from ivme.measure.records import record_to_json, save_record
 
-    if output is not None:
-        save_record(result.record, output)
     if as_json:
         print(record_to_json(result.record), end="")
     else:
         _print_record(result.record)
+    if output is not None:  # last, so that a full disk costs no figure
+        save_record(result.record, output)
     if result.failure is not None:
         if result.failure != "interrupted":
             notices().print(f"ivme: {result.failure}", markup=False, soft_wrap=True)

@@ -2,6 +2,7 @@ import fcntl
 
 import pytest
 
+from ivme.diagnose import child
 from ivme.diagnose.settings import StepSettings
 from ivme.errors import DeviceError, IvmeError, OutOfMemoryError, UsageError
 
@@ -110,3 +111,7 @@ def test_what_a_dead_step_started_ends_with_it(start, write_step, tmp_path):
     process.close()
     with lock.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def test_a_process_that_begins_after_its_command_has_ended_does_nothing(tmp_path):
+    assert child.serve(None, None, str(tmp_path / "gone" / "log.txt")) is None

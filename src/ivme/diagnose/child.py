@@ -45,6 +45,8 @@ GPU_PHRASES = (
 
 def serve(connection: Connection, target: Target, log: str) -> None:
     """Answer requests until the pipe is closed; what the step prints goes to the log."""
+    if not Path(log).parent.is_dir():  # the command was interrupted before this process began
+        return
     os.setsid()  # so that the parent can end the step together with its own workers
     _write_to(log)
     _end_with_parent()

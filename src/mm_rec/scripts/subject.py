@@ -128,6 +128,9 @@ def run_script(run: Callable[[], None]) -> int:
     """Run a script and return its exit status; errors of ours become one line."""
     try:
         run()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 1
     except (IvmeError, MMRecError) as error:
         print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
         return error.exit_status if isinstance(error, IvmeError) else UsageError.exit_status

@@ -123,3 +123,13 @@ def test_weights_do_not_depend_on_the_form(subject):
     set_hem(model, False)
     set_hem(model, True)
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("script", [real_benchmark, benchmark_hem])
+def test_an_interrupt_is_told_in_one_line(script, monkeypatch, capsys):
+    def interrupt(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(script, "settle", interrupt)
+    assert script.main([]) == 1
+    assert capsys.readouterr().err == "interrupted\n"

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from ivme.measure.records import Measurement, new_record
 from ivme.measure.verdict import CONTROL, judge
 from ivme.report.document import Table
@@ -7,6 +9,7 @@ from ivme.report.sections.diagnose import (
     no_help_table,
     promise_sentences,
 )
+from ivme.report.sections.provenance import failure_section, note_findings
 
 LEFT_OUT = {
     "label": "batch 8",
@@ -46,6 +49,18 @@ def test_what_was_not_tried_has_a_table_of_its_own():
     ]
     tables = [one for one in diagnosis_advice_section(both).blocks if isinstance(one, Table)]
     assert [one.caption for one in tables] == ["Tried, and does not help", "Not tried"]
+
+
+def test_what_was_not_tried_has_not_failed():
+    left_out = Measurement(label="batch 8", configuration={}, failure=LEFT_OUT["reason"])
+    failed = Measurement(label="compiled", configuration={}, failure="no compiler")
+    both = replace(record(left_out=[LEFT_OUT]), measurements=(left_out, failed))
+    assert failure_section(both).blocks[0].rows == (("compiled", "no compiler"),)
+    assert [one.text for one in note_findings(both)] == [
+        "1 of 2 configurations failed; reasons below."
+    ]
+    without = replace(both, measurements=(left_out,))
+    assert (failure_section(without), note_findings(without)) == (None, [])
 
 
 def test_what_was_tried_in_vain_is_all_that_is_told_where_nothing_was_left_out():

@@ -20,6 +20,7 @@ from ivme.report.formatting import (
     format_ratio,
     format_seconds,
 )
+from ivme.report.sections.provenance import LEFT_OUT
 from ivme.report.sections.tables import (
     build_table,
     number_column,
@@ -243,7 +244,7 @@ def left_out_table(record: Record) -> Table | None:
         "Not tried",
         [
             text_column("Change", (one["label"] for one in rows)),
-            text_column("Why", (one["reason"].removeprefix("left out: ") for one in rows)),
+            text_column("Why", (one["reason"].removeprefix(LEFT_OUT) for one in rows)),
         ],
     )
 

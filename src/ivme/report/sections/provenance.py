@@ -7,6 +7,7 @@ from ivme.report.document import Block, Command, Note, Section, Table
 from ivme.report.facts import fact_table
 from ivme.report.wording import date_text
 
+LEFT_OUT = "left out: "  # how the reason begins where a diagnosis did not try a setting
 _SHOWN_APART = ("ceilings", "advice", "versions")
 
 
@@ -16,7 +17,7 @@ def note_findings(record: Record) -> list[Block]:
     if not record.is_complete:
         text = "The run was interrupted: this is what was measured until then."
         blocks.append(Note(text=text, word="Warning", is_warning=True))
-    failed = sum(one.failure is not None for one in record.measurements)
+    failed = len(_failures(record))
     if failed:
         text = f"{failed} of {len(record.measurements)} configurations failed; reasons below."
         blocks.append(Note(text=text, word="Warning", is_warning=True))
@@ -26,11 +27,20 @@ def note_findings(record: Record) -> list[Block]:
 
 def failure_section(record: Record) -> Section | None:
     """Return the configurations that failed, and why."""
-    rows = tuple((one.label, one.failure) for one in record.measurements if one.failure is not None)
+    rows = tuple(_failures(record))
     if not rows:
         return None
     table = Table(caption="What failed", columns=("Configuration", "Reason"), rows=rows)
     return Section(title="What failed", blocks=(table,))
+
+
+def _failures(record: Record) -> list[tuple[str, str]]:
+    """Return what was tried and failed; what was left out has a table of its own."""
+    return [
+        (one.label, one.failure)
+        for one in record.measurements
+        if one.failure is not None and not one.failure.startswith(LEFT_OUT)
+    ]
 
 
 def rerun_section(record: Record) -> Section | None:

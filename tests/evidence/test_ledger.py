@@ -32,7 +32,9 @@ WANTED = {
     "times of encoders": [
         "distilbert-cpu-seconds", "distilbert-gpu-seconds", "bert-cpu-seconds", "bert-gpu-seconds",
         "bert-text-seconds", "roberta-text-seconds", "bert-text-seconds-gpu",
+        "roberta-text-seconds-gpu",
     ],
+    "sizes of encoders": ["bert-parameters", "bert-bytes", "roberta-parameters", "roberta-bytes"],
     "memory of encoders": [
         "distilbert-cpu-memory", "distilbert-gpu-memory", "bert-cpu-memory", "bert-gpu-memory",
     ],
@@ -43,6 +45,7 @@ WANTED = {
     "batches": ["batch-mixed-lengths", "batch-equal-lengths", "batch-of-ten"],
     "model load time": ["load-time", "first-request"],
     "H2O frame": ["frame-once", "h2o-frame-seconds"],
+    "H2O models": ["h2o-model-seconds"],
     "column types": ["column-types"],
     "lazy loading": ["lazy-loading"],
     "GPU": ["gpu"],

@@ -6,7 +6,6 @@ again on labeled texts, or dropped where none are given.
 """
 
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,7 +32,7 @@ from ivme.ensemble.tabular import TabularMembers
 from ivme.ensemble.thresholds import best_f1_threshold
 from ivme.ensemble.train import check_target
 from ivme.errors import UsageError
-from ivme.tune.plan import swap_in
+from ivme.whole_folder import whole_folder
 
 if TYPE_CHECKING:
     from ivme.ensemble.transformer_plan import PlanSettings
@@ -83,15 +82,9 @@ def compile_ensemble(
     ensemble = EnsembleFolder.read(folder)
     check_target(target)
     _check(ensemble, job)
-    target.absolute().parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=target.absolute().parent, prefix=f".{target.name}."))
-    try:
-        draft.chmod(0o755)  # mkdtemp makes it private
+    with whole_folder(target) as draft:
         shutil.copytree(ensemble.path, draft, dirs_exist_ok=True)
         _Compilation(ensemble, job, draft, progress).run()
-        swap_in(draft, target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return EnsembleFolder.read(target)
 
 

@@ -5,7 +5,6 @@ transformers are settled on the validation texts, which no member was trained on
 """
 
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -33,7 +32,7 @@ from ivme.ensemble.transformer_plan import PlanSettings, make_plan
 from ivme.ensemble.transformer_settings import FAMILIES, TransformerSettings
 from ivme.ensemble.transformer_training import train_transformer
 from ivme.errors import UsageError
-from ivme.tune.plan import swap_in
+from ivme.whole_folder import whole_folder
 
 if TYPE_CHECKING:
     from ivme.measure.records import Record
@@ -120,14 +119,8 @@ def train_ensemble(
             f"a name for the label {unknown[0]!r}; {train.source} has {', '.join(train.label_set)}"
         )
     train, valid = _parts(settings, train, valid, progress)
-    target.absolute().parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=target.absolute().parent, prefix=f".{target.name}."))
-    try:
-        draft.chmod(0o755)  # mkdtemp makes it private
+    with whole_folder(target) as draft:
         _Training(settings, train, valid, draft, progress, on_search).run()
-        swap_in(draft, target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return EnsembleFolder.read(target)
 
 

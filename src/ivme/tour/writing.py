@@ -16,7 +16,7 @@ from ivme.ensemble.demo_texts import (
 from ivme.errors import UsageError
 from ivme.measure.records import Measurement, Record, new_record
 from ivme.tour.settings import TourSettings
-from ivme.tune.plan import swap_in
+from ivme.whole_folder import swap_in
 
 WRITER = "mm-rec"  # the folder of the model, and what reports call it
 NAME = "MM-Rec"

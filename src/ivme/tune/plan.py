@@ -10,7 +10,6 @@ import json
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from ivme.errors import UsageError
 from ivme.models.interface import TOKENIZER_FOLDER, ModelInterface
 from ivme.models.tokenizer_file import choose_tokenizer
 from ivme.tune.variants import Variant
+from ivme.whole_folder import whole_folder
 
 if TYPE_CHECKING:
     from ivme.models.loading import LoadedModel
@@ -87,18 +87,12 @@ def write_plan(
     target = Path(folder)
     check_target(target)
     plan = _describe(model, variant, options, evidence, machine, notes)
-    target.absolute().parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=target.absolute().parent, prefix=f".{target.name}."))
-    try:
-        draft.chmod(0o755)  # mkdtemp makes it private
+    with whole_folder(target) as draft:
         _put_artefact(draft / ARTEFACT_FOLDER, model, variant, variant.options(options))
         ModelInterface.of(model).save(draft)
         plan = replace(plan, tokenizer=choose_tokenizer(draft / TOKENIZER_FOLDER, model.tokenizer))
         (draft / PLAN_FILE).write_text(plan_to_json(plan), encoding="utf-8")
         write_manifest(draft, {"format": FORMAT, "format_version": FORMAT_VERSION})
-        swap_in(draft, target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return plan
 
 
@@ -222,23 +216,3 @@ def _put_artefact(
             copy = folder / path.relative_to(model.folder)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
-
-
-def swap_in(draft: Path, target: Path) -> None:
-    """Write the finished draft through to disk, then rename it to its place.
-
-    An older folder there makes way first.
-    """
-    for path in draft.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    if not target.exists():
-        draft.rename(target)
-        return
-    old = Path(tempfile.mkdtemp(dir=target.absolute().parent, prefix=f".{target.name}.old."))
-    try:
-        target.rename(old / target.name)
-        draft.rename(target)
-    finally:
-        shutil.rmtree(old, ignore_errors=True)

@@ -12,9 +12,7 @@ to 256, one core of a Zen 5): autocast is as good, and the fused decoding step r
 import copy
 import hashlib
 import json
-import os
-import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +30,7 @@ from torchao.quantization.quant_primitives import (
 from mm_rec.configuration import MMRecConfig
 from mm_rec.errors import ConfigError
 from mm_rec.model import MMRecForCausalLM
+from mm_rec.whole_file import whole_file
 
 WEIGHTS_FILE = "model_int8.safetensors"
 DESCRIPTION_FILE = "int8.json"
@@ -94,7 +93,8 @@ def export_int8(model: MMRecForCausalLM, folder: Path | str) -> Path:
         tensors |= {name: integers, f"{name}{SCALE_SUFFIX}": scale}
     tensors = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
     weights_path = folder / WEIGHTS_FILE
-    _write_whole(weights_path, lambda path: save_file(tensors, path))
+    with whole_file(weights_path) as draft:
+        save_file(tensors, draft)
     _export_config(model.config).save_pretrained(folder)
     description = {
         "format": FORMAT,
@@ -102,7 +102,8 @@ def export_int8(model: MMRecForCausalLM, folder: Path | str) -> Path:
         "sha256": _file_digest(weights_path),
     }
     text = json.dumps(description, indent=1) + "\n"
-    _write_whole(folder / DESCRIPTION_FILE, lambda path: path.write_text(text, encoding="utf-8"))
+    with whole_file(folder / DESCRIPTION_FILE) as draft:
+        draft.write_text(text, encoding="utf-8")
     return weights_path
 
 
@@ -210,19 +211,6 @@ def _export_config(config: MMRecConfig) -> MMRecConfig:
     config = copy.deepcopy(config)
     config.use_uboo = False
     return config
-
-
-def _write_whole(target: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a file that replaces `target` once it is on the disk."""
-    temporary = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
-    try:
-        write(temporary)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _file_digest(path: Path) -> str:

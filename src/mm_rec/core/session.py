@@ -7,7 +7,6 @@ own tensors; one that is damaged, foreign or another model's is refused.
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from transformers.modeling_utils import PreTrainedModel
 from mm_rec.core.projections import fuse
 from mm_rec.core.state import LayerState, MMRecState, check_state
 from mm_rec.errors import ConfigError
+from mm_rec.whole_file import whole_file
 
 FORMAT = "mm_rec.session"
 FORMAT_VERSION = "1"
@@ -48,17 +48,8 @@ def save_session(
         "tensors": _digest(tensors),
         "notes": json.dumps(dict(notes or {})),
     }
-    target = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    os.close(handle)
-    try:
-        save_file(tensors, temporary, metadata=metadata)
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(Path(path)) as draft:
+        save_file(tensors, draft, metadata=metadata)
 
 
 def load_session(path: str | os.PathLike, model: PreTrainedModel) -> MMRecState:

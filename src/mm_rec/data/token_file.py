@@ -7,8 +7,6 @@ noted down every SAFE_CHARACTERS, and an interrupted preparation goes on from th
 import fcntl
 import json
 import logging
-import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -23,6 +21,7 @@ from mm_rec.data.mapped_tokens import TokenFile, TokenWriter, describe_tokens, t
 from mm_rec.data.splitting import SIDES, VALIDATION_RULES, Contents, Part, Split, scan, split_parts
 from mm_rec.data.tokenizers import Tokenizer
 from mm_rec.errors import ConfigError, DataError
+from mm_rec.whole_file import whole_file
 
 __all__ = ["TokenFile", "TokenFiles", "prepare"]
 
@@ -294,14 +293,5 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as draft:
+        draft.write_text(json.dumps(content, indent=1), encoding="utf-8")

@@ -48,7 +48,7 @@ async def turn() -> None:
 
 def batcher_of(model: Model, **changes: Any) -> Batcher:
     batching = Batching(
-        batch_size=64, max_batch_tokens=changes.pop("max_tokens", 100), order="packed"
+        batch_size=64, max_batch_tokens=changes.pop("max_tokens", 100), order="sorted"
     )
     return Batcher(model.run, **{"slots": 1, "batching": batching, "max_queue": 8, **changes})
 

@@ -54,7 +54,7 @@ class CountingModel:
 
     kind = "classifier"
     slots = 1
-    batching = Batching(batch_size=64, max_batch_tokens=100, order="packed")
+    batching = Batching(batch_size=64, max_batch_tokens=100, order="sorted")
     tokens_read = 0
     is_ready = True
 

@@ -1,7 +1,9 @@
 """Dynamic batching: texts of many requests run together, and a lone one never waits.
 
 While the model is idle a text runs at once. While it is busy texts wait; when it is free, all that
-wait are cut into batches of like length, as for a whole file, and the one with the oldest runs.
+wait are cut into batches of like length, and the one with the oldest runs. The model may cut it
+again, by tokens that it counts itself: few large batches leave it that choice, and handing them
+over costs little.
 Knows nothing of HTTP or of models: it awaits a `run` that takes texts and returns their answers.
 """
 

@@ -52,7 +52,7 @@ class EnsembleModel:
         self.batching = Batching(
             batch_size=BATCH_SIZE,
             max_batch_tokens=config.max_batch_tokens or USUAL_BATCH_TOKENS,
-            order="packed",
+            order="sorted",
         )
         self.estimate: TokenEstimate = LearnedEstimate(MAX_TOKENS)  # its members tell no counts
         self.tokens_read = 0

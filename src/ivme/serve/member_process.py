@@ -1,4 +1,4 @@
-"""A process that holds one model and answers messages: python -m ivme.serve.member_process FD.
+"""A process that holds one model and answers messages: python -m ivme.serve.member_process FD NAME.
 
 The first message says what to load: {"open": "plan", ...} or {"open": "group", ...}. The answer
 describes it. After that each message is answered once, in order, until the other side is gone.

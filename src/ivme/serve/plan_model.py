@@ -46,8 +46,7 @@ class PlanModel:
         self.batching = Batching(
             batch_size=BATCH_SIZE,
             max_batch_tokens=limit,
-            order="packed",
-            cost=batching.cost,
+            order="sorted",
             streams=batching.streams,
         )
         self.estimate: TokenEstimate = _estimate_of(self.plan, config.folder)

@@ -17,7 +17,7 @@ class ServedModel(Protocol):
 
     kind: str  # "ensemble", or of a plan
     slots: int  # calls of `run` at a time
-    batching: Batching  # which texts share a batch
+    batching: Batching  # which texts share a call; what runs them may cut them again
     estimate: TokenEstimate  # of the tokens of texts
     tokens_read: int  # of all texts until now
 

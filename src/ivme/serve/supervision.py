@@ -22,6 +22,7 @@ from ivme.hardware.threads import LIBRARY_VARIABLES
 from ivme.measure.clock import Clock, SystemClock
 from ivme.serve.channel import Channel, ChannelClosed, Message
 
+MEMBER_PROCESS = "ivme.serve.member_process"
 OPEN_TIMEOUT_S = 300.0  # to load a model
 FIRST_PAUSE_S = 0.1
 MOST_PAUSE_S = 30.0
@@ -166,7 +167,7 @@ class MemberProcess:
         """Start a process and wait for its model; return whether it can be called."""
         self._kill_reason = None
         try:
-            self._process, channel = _spawn(self._threads)
+            self._process, channel = _spawn(self.name, self._threads)
         except OSError as error:  # no memory, processes or descriptors left: some may be later
             self._process = None
             self._kill_reason = f"cannot be started ({error.strerror or error})"
@@ -245,8 +246,8 @@ def told_error(told: Mapping[str, str]) -> IvmeError:
     return kind(told["message"]) if is_ours else IvmeError(told["message"])
 
 
-def _spawn(threads: int | None) -> tuple["subprocess.Popen[bytes]", Channel]:
-    """Return a new process and our end of the connection to it.
+def _spawn(name: str, threads: int | None) -> tuple["subprocess.Popen[bytes]", Channel]:
+    """Return a new process and our end of the connection to it; name: to be seen by `ps`.
 
     Raises:
         OSError: the system has no room for it.
@@ -258,7 +259,7 @@ def _spawn(threads: int | None) -> tuple["subprocess.Popen[bytes]", Channel]:
     with theirs:
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "ivme.serve.member_process", str(theirs.fileno())],
+                [sys.executable, "-m", MEMBER_PROCESS, str(theirs.fileno()), name],
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr.fileno() if _has_descriptor(sys.stderr) else subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),

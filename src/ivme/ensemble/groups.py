@@ -23,6 +23,7 @@ __all__ = ["MemberGroup", "Probabilities", "TabularGroup", "TransformerMember"]
 
 CHARACTERS_PER_TOKEN = 32  # more of a text is not even split into tokens: 10 MB take as 16 kB
 BATCH_SIZE = 16  # texts of like length together, where there are several
+BATCH_TOKENS = 2048  # of them on a processor, padding counted: what a call needs is bounded
 MEMBERS_TABLE = Mapping[str, NDArray[np.float64]]
 
 
@@ -156,7 +157,9 @@ class TransformerMember:
         if len(readable) == 1:
             predictions = self.predictor.predict(readable)
         else:
-            predictions = self.predictor.batched(batch_size=batch_size)(readable)
+            most = BATCH_TOKENS if self.device == "cpu" else None
+            batched = self.predictor.batched(batch_size=batch_size, max_batch_tokens=most)
+            predictions = batched(readable)
         return {self.names[0]: self._table(predictions)}
 
     def decide(self, probabilities: MEMBERS_TABLE) -> dict[str, NDArray[np.intp]]:

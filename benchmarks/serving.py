@@ -8,14 +8,16 @@ ready       seconds from starting the process to a ready model (goal: 5 s)
 overhead    a request over loopback less the predictor called directly, in turns (goal: 3 ms)
 throughput  closed loop at saturation, against the predictor's own batch over the same texts (goal:
             90%), and against plain_server.py, Flask, a request at a time: the models as
-            Transformers loads them (goal: 4 times), and the tuned ones: what serving adds
+            Transformers loads them (goal: 4 times), and the tuned ones: what serving adds; and
+            where the processor's time went
 overload    ten times the rate that saturates, for --overload-s (goals: 95% of the goodput at
             saturation, 99% of refusals within 20 ms, memory within 3%, no 5xx but 503)
 soak        80% of that rate for --soak-s (goals: memory within 3%, nothing failed)
 kills       --requests requests while processes are killed at random (goals: every answer true, no
             member missing at the end)
 
-Load generator, server and models share this machine's cores; answers are never taken from memory.
+Load generator, server and models share this machine's cores. Answers are never taken from memory:
+each text has a mark of its own, also where the predictor is called directly.
 """
 
 import argparse
@@ -34,6 +36,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from ivme.hardware.inventory import read_inventory
 from ivme.models.corpus import corpus_documents
@@ -56,11 +60,7 @@ def main() -> None:
         shown = {key: value for key, value in row.items() if not key.endswith("_samples_s")}
         print(json.dumps(shown, indent=1), flush=True)
     if arguments.output:
-        inventory = read_inventory()
-        machine = {
-            "processor": inventory.processor.name,
-            "cores": inventory.processor.usable_cores,
-        }
+        machine = {"processor": read_inventory().processor.name, "cores": usable_cores()}
         content = {"command": sys.argv, "machine": machine, "rows": rows}
         arguments.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -101,6 +101,10 @@ def read_texts(arguments: argparse.Namespace) -> list[str]:
             for at in range(len(texts))
         ]
     return texts
+
+
+def usable_cores() -> int:
+    return read_inventory().processor.usable_cores
 
 
 def ready(arguments: argparse.Namespace, texts: Sequence[str]) -> dict[str, Any]:
@@ -152,24 +156,32 @@ def throughput(arguments: argparse.Namespace, texts: Sequence[str]) -> dict[str,
     _, batch = open_direct(str(arguments.folder))
     batch(texts[:4])
     rounds: dict[str, list[float]] = {name: [] for name in ("offline", "served", *PLAIN)}
+    processor: dict[str, list[float]] = {}  # ms a text
     with ExitStack() as servers:
         server = servers.enter_context(server_of(arguments))
         ports = {name: servers.enter_context(plain_server(arguments, name)) for name in PLAIN}
-        for _ in range(arguments.rounds):
-            start = time.perf_counter()
-            batch(texts)
+        for number in range(arguments.rounds):
+            marked = mark(texts, number)
+            start, busy_s = time.perf_counter(), time.process_time()
+            batch(marked)
             rounds["offline"].append(len(texts) / (time.perf_counter() - start))
-            rounds["served"].append(
-                saturate(arguments, texts, server.port, server.path).goodput_per_s
-            )
+            offline_ms = 1e3 * (time.process_time() - busy_s) / len(texts)
+            found, parts_ms = saturate_watched(arguments, texts, server)
+            rounds["served"].append(found.goodput_per_s)
+            for name, one in {"offline": offline_ms, **parts_ms}.items():
+                processor.setdefault(name, []).append(one)
             for name, port in ports.items():
                 found = saturate(arguments, texts, port, "/predict", PLAIN_CLIENTS)
                 rounds[name].append(found.goodput_per_s)
     medians = {name: statistics.median(one) for name, one in rounds.items()}
     served = medians["served"]
+    processor_ms = {name: statistics.median(one) for name, one in processor.items()}
+    generator_share = served * 1e-3 * processor_ms["generator"] / usable_cores()
     return {
         **{f"{name}_per_s": one for name, one in medians.items()},
         "of_offline": served / medians["offline"],
+        "of_offline_without_generator": served / medians["offline"] / (1 - generator_share),
+        "processor_ms_per_text": processor_ms,
         "times_plain": served / medians["plain"],
         "times_plain_tuned": served / medians["plain_tuned"],
         "is_met": served >= 0.9 * medians["offline"] and served >= 4 * medians["plain"],
@@ -307,6 +319,17 @@ def saturate(
     clients: int | None = None,
 ) -> Any:
     """Return what so many clients get that each wait for their answer."""
+    return saturate_counted(arguments, texts, port, path, clients)[0]
+
+
+def saturate_counted(
+    arguments: argparse.Namespace,
+    texts: Sequence[str],
+    port: int,
+    path: str,
+    clients: int | None = None,
+) -> tuple[Any, int]:
+    """Return what clients get, and how many answers came, also after the end."""
     config = LoadConfig(
         url=f"http://127.0.0.1:{port}",
         path=path,
@@ -315,7 +338,29 @@ def saturate(
         distinct=True,
         timeout_s=120,
     )
-    return summarize(run_load(config, texts))
+    result = run_load(config, texts)
+    return summarize(result), result.run.samples.outcomes.count("200")
+
+
+def saturate_watched(
+    arguments: argparse.Namespace, texts: Sequence[str], server: "Server"
+) -> tuple[Any, dict[str, float]]:
+    """Return what clients got, and the processor's milliseconds a text by part.
+
+    What still ran when the time was up counts for the second alone.
+    """
+    before_s, generator_s = server.processor_s(), time.process_time()
+    found, answered = saturate_counted(arguments, texts, server.port, server.path)
+    spent_s = {"generator": time.process_time() - generator_s}
+    for name, seconds in server.processor_s().items():
+        spent_s[name] = seconds - before_s[name]
+    return found, {name: 1e3 * seconds / answered for name, seconds in spent_s.items()}
+
+
+def mark(texts: Sequence[str], number: int) -> list[str]:
+    """Return the texts, marked as the load generator marks them."""
+    token = f"{number:06x}"
+    return [f"{text} ({token} {at})" for at, text in enumerate(texts)]
 
 
 def open_direct(
@@ -376,6 +421,15 @@ class Server:
         """Return the processes that hold models."""
         tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
         return [int(number) for path in tasks for number in path.read_text().split()]
+
+    def processor_s(self) -> dict[str, float]:
+        """Return the processor's seconds that the server and each member have taken."""
+        processes = {"server": self.process.pid}
+        for child in self.children():
+            words = Path(f"/proc/{child}/cmdline").read_text().rstrip("\0").split("\0")
+            processes[words[-1]] = child
+        times = {name: psutil.Process(one).cpu_times() for name, one in processes.items()}
+        return {name: one.user + one.system for name, one in times.items()}
 
     def memory_bytes(self) -> int:
         """Return the resident memory of the server and its models."""

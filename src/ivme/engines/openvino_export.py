@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ivme.engines.encoding import encode, encode_arrays, token_limits
 from ivme.engines.openvino_embeddings import look_up_before_scaling
 from ivme.engines.openvino_encoder import MODEL_FILE
+from ivme.engines.openvino_narrowing import compute_picked_positions_alone
 from ivme.engines.openvino_quiet import quiet_openvino
 from ivme.engines.openvino_runtime import compile_config, first_line
 from ivme.engines.protocol import EngineOptions
@@ -44,6 +45,7 @@ def write_encoder(model: "LoadedModel", options: EngineOptions, folder: Path) ->
     with conversion(model, options):
         module = openvino_encoder_network(model)
         network = convert(module, example)
+        compute_picked_positions_alone(network)
         check_same(network, module, {name: rows[1:] for name, rows in example.items()}, model)
         if options.precision == "int8-static":
             network, notes = _calibrated(network, model, options, names)

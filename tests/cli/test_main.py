@@ -54,6 +54,11 @@ def test_a_command_that_is_not_there_is_wrong_use(ivme):
             OSError(errno.ENOSPC, "No space left on device", "/small/file"),
             "ivme: /small/file: No space left on device; make room, or name another place\n",
         ),
+        (
+            OSError(errno.EACCES, "Permission denied", "/home/.cache"),
+            "ivme: /home/.cache: Permission denied; set IVME_CACHE_DIR to a folder that you may "
+            "write\n",
+        ),
     ],
 )
 def test_what_no_command_foresees_is_one_line_and_a_status(ivme, monkeypatch, raised, message):
@@ -61,6 +66,7 @@ def test_what_no_command_foresees_is_one_line_and_a_status(ivme, monkeypatch, ra
         raise raised
 
     monkeypatch.setattr(ledger, "read_ledger", fail)
+    monkeypatch.setenv("IVME_CACHE_DIR", "/home/.cache/ivme")
     outcome = ivme("claims", "--list")
     assert (outcome.status, outcome.stdout, outcome.stderr) == (1, "", message)
 

@@ -5,6 +5,7 @@ Command modules import nothing heavy at the top, so that `ivme --help` answers a
 
 import errno
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -89,5 +90,16 @@ def main() -> None:
         if error.errno not in REFUSALS:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"ivme: {where}{error.strerror}; make room, or name another place", file=sys.stderr)
+        print(f"ivme: {where}{error.strerror}; {_remedy(error.filename)}", file=sys.stderr)
         sys.exit(1)
+
+
+def _remedy(refused: str | None) -> str:
+    """Return what to do about a file that was refused; the cache is not one that users name."""
+    from ivme.hardware.cache import cache_folder
+
+    if refused is not None:
+        path, cache = Path(refused), cache_folder()
+        if path.is_relative_to(cache) or cache.is_relative_to(path):
+            return "set IVME_CACHE_DIR to a folder that you may write"
+    return "make room, or name another place"

@@ -2,7 +2,6 @@ import pytest
 
 from ivme.ensemble.text_table import (
     check_known_labels,
-    count_labels,
     read_domains,
     read_label_names,
     read_table,
@@ -24,7 +23,6 @@ def test_texts_labels_and_domains_belong_together(tmp_path):
     assert data.texts == ("hello there", "bye")
     assert data.labels == ("1", "0")
     assert read_domains(path, "kind") == ("letter", "(none)")
-    assert count_labels(data) == {"0": 1, "1": 1}
 
 
 def test_columns_may_be_numbers_and_files_tsv_or_jsonl(tmp_path):

@@ -14,7 +14,8 @@ from ivme.hardware.threads import (
 
 APPLY = """
 import os
-from ivme.hardware.threads import ThreadSettings, apply_threads, flush_denormals
+import torch
+from ivme.hardware.threads import ThreadSettings, apply_threads
 from ivme.hardware.threads import read_torch_threads
 used = apply_threads(ThreadSettings(intra=2, inter=1))
 assert (used.intra, used.inter) == (2, 1), used
@@ -22,7 +23,7 @@ assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "2"
 assert apply_threads(ThreadSettings(intra=1, inter=3)).inter == 1  # fixed by then, and told
 assert read_torch_threads().intra == 1
 assert read_torch_threads().flushes_denormals is False
-assert flush_denormals() == read_torch_threads().flushes_denormals
+assert torch.set_flush_denormal(True) == read_torch_threads().flushes_denormals
 """
 
 

@@ -1,6 +1,5 @@
 """Labeled texts as commands are given them: a file's columns, domains, and names for labels."""
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,11 +43,6 @@ def read_domains(
     """Return the domain of each text that `read_table` returns; "(none)" where there is none."""
     found = read_labeled_texts(path, text=text_column, label=domain_column)
     return tuple(domain.strip() or "(none)" for domain in found.labels)
-
-
-def count_labels(data: LabeledTexts) -> dict[str, int]:
-    """Return the number of texts of each label, labels sorted."""
-    return dict(sorted(Counter(data.labels).items()))
 
 
 def read_label_names(text: str | None) -> dict[str, str]:

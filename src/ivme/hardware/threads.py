@@ -117,17 +117,6 @@ def openvino_config(settings: ThreadSettings) -> dict[str, Any]:
     return {"INFERENCE_NUM_THREADS": settings.intra, "NUM_STREAMS": 1}
 
 
-def flush_denormals() -> bool:
-    """Make torch treat denormal numbers as zero in this thread; return whether it can here.
-
-    Denormals slow a recurrence many times over once its state decays. The setting belongs to a
-    thread: call it in each worker, before torch starts its own.
-    """
-    import torch
-
-    return torch.set_flush_denormal(True)
-
-
 def _flushes_denormals() -> bool:
     """Return whether the smallest normal number, halved, is zero in this thread."""
     import torch

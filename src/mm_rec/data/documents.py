@@ -122,11 +122,6 @@ class Texts:
             yield from _pieces(iter([text]), f"{self.name}, number {number}", counts)
 
 
-def iterate_documents(path: Path, text_field: str = "text") -> Iterator[Document]:
-    """Yield the documents of a file or folder; see TextFiles."""
-    return TextFiles(path=path, text_field=text_field).read(ReadingCounts())
-
-
 def document_source(source: "Path | str | Iterable[str] | DocumentSource") -> DocumentSource:
     """Return the source that a path, texts, or a source already made stands for."""
     if isinstance(source, TextFiles | Texts):

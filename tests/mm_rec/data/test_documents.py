@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mm_rec.data import documents, text_formats
-from mm_rec.data.documents import TextFiles, Texts, document_source, iterate_documents
+from mm_rec.data.documents import ReadingCounts, TextFiles, Texts, document_source
 from mm_rec.data.splitting import scan
 from mm_rec.data.text_formats import ReadingCounts
 from mm_rec.errors import DataError
@@ -129,7 +129,7 @@ def test_a_huge_line_of_a_txt_file_is_fine_and_one_of_jsonl_an_error(tmp_path, m
 def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path, change):
     path = tmp_path / "a.txt"
     path.write_text("x" * (4 << 20))
-    reading = iterate_documents(path)
+    reading = TextFiles(path=path).read(ReadingCounts())
     next(reading)
     with path.open("r+b") as file:
         file.truncate((2 << 20) if change == "shrinks" else (5 << 20))

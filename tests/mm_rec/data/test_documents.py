@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mm_rec.data import documents, text_formats
-from mm_rec.data.documents import ReadingCounts, TextFiles, Texts, document_source
+from mm_rec.data.documents import TextFiles, Texts, document_source
 from mm_rec.data.splitting import scan
 from mm_rec.data.text_formats import ReadingCounts
 from mm_rec.errors import DataError

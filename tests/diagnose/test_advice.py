@@ -135,3 +135,15 @@ def test_what_seemed_faster_and_is_not_when_measured_again_is_told():
     assert found["interval"][0] < 1 < found["interval"][1]
     assert unconfirmed([baseline(), seemed]) is None
     assert unconfirmed([baseline(), seemed, trial(CONFIRMED, 1.5, dtype="bfloat16")]) is None
+
+
+def test_who_was_not_to_blame_when_measured_again_is_not_convicted():
+    seemed = trial("dtype", 1.3, dtype="bfloat16")
+    again = trial(CONFIRMED, 1.0, spread=0.2, dtype="bfloat16")
+    suspects = {one["axis"]: one["verdict"] for one in list_suspects(baseline(), [seemed], {})}
+    assert suspects == {"dtype": "yes"}
+    [suspect] = list_suspects(baseline(), [seemed, again], {})
+    assert suspect["verdict"] == "undecided"
+    again.comparison = None  # no time was left for it
+    [suspect] = list_suspects(baseline(), [seemed, again], {})
+    assert suspect["verdict"] == "yes"

@@ -115,12 +115,14 @@ def list_suspects(
 ) -> list[dict[str, Any]]:
     """Return for each usual suspect whether it is the problem, and the figures that say so."""
     rows = []
+    again = [one for one in trials if one.axis == CONFIRMED and one.comparison is not None]
+    doubted = [one.settings for one in again if not _is_faster(one)]
     for axis, name in SUSPECTS.items():
         tried = [one for one in trials if one.axis == axis]
         measured = [one for one in tried if one.comparison is not None]
         if not tried:
             continue
-        row: dict[str, Any] = {"axis": axis, "name": name, "verdict": _blame(measured)}
+        row: dict[str, Any] = {"axis": axis, "name": name, "verdict": _blame(measured, doubted)}
         if axis == "workers" and "data" in phase_shares:
             share = phase_shares["data"] + phase_shares.get("tokenization", 0.0)
             row |= {"share": share, "most_gain": 1 / (1 - min(share, 0.999))}
@@ -182,13 +184,17 @@ def _speedup(comparison: Comparison) -> dict[str, Any]:
     return {"speedup": 1 / comparison.ratio, "interval": [1 / high, 1 / low]}
 
 
-def _blame(measured: Sequence[Trial]) -> str:
-    """Return whether turning a setting helps: "yes", "no" or "undecided"."""
-    if any(map(_is_faster, measured)):
+def _blame(measured: Sequence[Trial], doubted: Sequence[StepSettings]) -> str:
+    """Return whether turning a setting helps: "yes", "no" or "undecided".
+
+    doubted: settings that were not faster when measured again; they show nothing.
+    """
+    faster = [one for one in measured if _is_faster(one)]
+    if any(one.settings not in doubted for one in faster):
         return "yes"
     found = [one.comparison for one in measured if one.comparison is not None]
     is_open = [one for one in found if one.verdict == "undecided" and 1 / one.interval[0] > WORTH]
-    return "undecided" if is_open or not found else "no"
+    return "undecided" if faster or is_open or not found else "no"
 
 
 def _is_faster(trial: Trial) -> bool:

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 from ivme.measure.records import Measurement, new_record
 from ivme.measure.verdict import CONTROL, judge
-from ivme.report.document import Table
+from ivme.report.document import Note, Table
+from ivme.report.sections.comparisons import comparison_findings
 from ivme.report.sections.diagnose import (
     diagnosis_advice_section,
     left_out_table,
@@ -49,6 +50,14 @@ def test_what_was_not_tried_has_a_table_of_its_own():
     ]
     tables = [one for one in diagnosis_advice_section(both).blocks if isinstance(one, Table)]
     assert [one.caption for one in tables] == ["Tried, and does not help", "Not tried"]
+
+
+def test_what_weakens_a_comparison_names_it():
+    noted = [replace(COMPARISON, variant=name, notes=("too few blocks",)) for name in ("a", "b")]
+    notes = [one for one in comparison_findings(record(comparisons=noted)) if isinstance(one, Note)]
+    assert [one.text for one in notes] == ["a: too few blocks", "b: too few blocks"]
+    [note] = comparison_findings(record(comparisons=noted[:1]))[1:]
+    assert note.text == "too few blocks"
 
 
 def test_what_was_not_tried_has_not_failed():

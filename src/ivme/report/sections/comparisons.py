@@ -34,7 +34,8 @@ def comparison_findings(record: Record) -> list[Block]:
         is_unclean = one.control_is_clean is False
         texts = one.notes or ((control_sentence(one),) if is_unclean else ())
         word = "Warning" if is_unclean else "Note"
-        where = f"{names_of(one).point}: " if len(comparisons) > 1 and names_of(one).point else ""
+        names = names_of(one)
+        where = f"{names.point or names.variant}: " if len(comparisons) > 1 else ""
         blocks.extend(Note(text=f"{where}{t}", word=word, is_warning=is_unclean) for t in texts)
     return list(dict.fromkeys(blocks))
 

@@ -166,7 +166,8 @@ def oversubscription(processor: Processor, threads: int, busy_share: float) -> t
             name="oversubscription",
             found=f"other processes take {busy_share:.0%} of the cores",
             cost="two threads on a core that others use can be a hundred times slower than one",
-            action="Wait until they are done, use fewer threads, and compare within one run only",
+            action="Wait until they are done, use fewer threads, or set OMP_WAIT_POLICY=passive, "
+            "and compare within one run only",
         ),
     )
 

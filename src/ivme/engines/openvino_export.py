@@ -45,10 +45,10 @@ def write_encoder(model: "LoadedModel", options: EngineOptions, folder: Path) ->
     with conversion(model, options):
         module = openvino_encoder_network(model)
         network = convert(module, example)
-        compute_picked_positions_alone(network)
+        alone = compute_picked_positions_alone(network)
         check_same(network, module, {name: rows[1:] for name, rows in example.items()}, model)
         if options.precision == "int8-static":
-            network, notes = _calibrated(network, model, options, names)
+            network, notes = _calibrated(network, model, options, names, alone)
         else:
             network, notes = compressed(network, options.precision), ()
         look_up_before_scaling(network)
@@ -155,9 +155,17 @@ def _open(shape: "torch.Size") -> list[int]:
 
 
 def _calibrated(
-    network: Any, model: "LoadedModel", options: EngineOptions, names: Sequence[str]
+    network: Any,
+    model: "LoadedModel",
+    options: EngineOptions,
+    names: Sequence[str],
+    alone: Sequence[str],
 ) -> tuple[Any, tuple[str, ...]]:
-    """Return the network in int8 with ranges from texts, and notes on which texts they were."""
+    """Return the network in int8 with ranges from texts, and notes on which texts they were.
+
+    names: of its inputs. alone: products for one position of each text, whose weights alone are in
+    int8: a position a text is too few for ranges, and reading the weights is all that they cost.
+    """
     import nncf
 
     texts, notes = _calibration_texts(options)
@@ -173,8 +181,9 @@ def _calibrated(
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(batches),
         fast_bias_correction=True,
+        ignored_scope=nncf.IgnoredScope(names=list(alone)),
     )
-    return quantized, notes
+    return compressed(quantized, "int8") if alone else quantized, notes
 
 
 def _calibration_texts(options: EngineOptions) -> tuple[tuple[str, ...], tuple[str, ...]]:

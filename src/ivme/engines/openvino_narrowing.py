@@ -14,25 +14,29 @@ Pick = Callable[[Any, int], Any]  # an output and an axis of positions -> the sa
 
 POSITIONS = 1  # their axis in [B, T, D]
 ELEMENTWISE = ("Add", "Divide", "Multiply", "Power", "Subtract")
+PRODUCTS = ("MatMul", "ScaledDotProductAttention")
 UNARY = ("Convert", "Erf", "Gelu", "Relu", "Sigmoid", "Swish", "Tanh")
 
 
-def compute_picked_positions_alone(network: Any) -> int:
-    """Change the network so that it computes picked positions alone; return the picks changed."""
+def compute_picked_positions_alone(network: Any) -> tuple[str, ...]:
+    """Change the network so that it computes picked positions alone; return what it then does.
+
+    These are the names of the products and attentions that run for one position of each text.
+    """
     nodes = network.get_ordered_ops()
-    changed = sum(_compute_alone(nodes, node) for node in nodes)
+    alone = [name for node in nodes for name in _compute_alone(nodes, node)]
     network.validate_nodes_and_infer_types()
-    return changed
+    return tuple(alone)
 
 
-def _compute_alone(nodes: list[Any], reader: Any) -> bool:
-    """Narrow what leads to a node that reads one position; return whether there was anything."""
+def _compute_alone(nodes: list[Any], reader: Any) -> list[str]:
+    """Narrow what leads to a node that reads one position; return the products among it."""
     pick = _pick_of(reader)
     if pick is None:
-        return False
+        return []
     narrowed = _narrowed(nodes, reader)
     if len(narrowed) == 1:
-        return False
+        return []
     picked: dict[tuple[str, int, int], Any] = {}
     for node, axes in narrowed.values():
         for at, axis in axes.items():
@@ -43,7 +47,8 @@ def _compute_alone(nodes: list[Any], reader: Any) -> bool:
                 picked[key] = picked.get(key) or pick(source, axis)
                 node.input(at).replace_source_output(picked[key])
     _read_what_is_left(reader)
-    return True
+    products = [node for node, _ in narrowed.values() if node.get_type_name() in PRODUCTS]
+    return [node.get_friendly_name() for node in products]
 
 
 def _pick_of(node: Any) -> Pick | None:

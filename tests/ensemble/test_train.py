@@ -5,8 +5,10 @@ import pytest
 from styles import styled_texts
 
 from ivme.ensemble.ensemble_folder import EnsembleFolder
+from ivme.ensemble.frozen_lm_training import FrozenLMSettings
 from ivme.ensemble.groups import TransformerMember
 from ivme.ensemble.labeled_texts import LabeledTexts
+from ivme.ensemble.predictor import Predictor
 from ivme.ensemble.train import EnsembleSettings, train_ensemble
 from ivme.ensemble.trainers.settings import MemberSettings
 from ivme.ensemble.training import TabularSettings
@@ -46,6 +48,24 @@ def trained(tmp_path_factory):
     valid = styled(120, seed=1, source="valid.csv")
     folder = tmp_path_factory.mktemp("ensemble") / "model"
     return train_ensemble(settings, styled(300), valid, folder=folder, progress=lines.append), lines
+
+
+def test_a_language_model_adds_a_member(tmp_path):
+    settings = EnsembleSettings(
+        members=("GLM",),
+        tabular=SMALL,
+        language_model=FrozenLMSettings(base="preset:gpt2-tiny"),
+        plans=PlanSettings(engines=("onnxruntime:float32",)),
+    )
+    found = train_ensemble(
+        settings, styled(120), styled(60, seed=1, source="valid.csv"), folder=tmp_path / "model"
+    )
+    assert found.member_names == ("LM", "GLM")
+    assert found.training["members"]["LM"]["training"]["settings"]["base"] == "preset:gpt2-tiny"
+    with Predictor.load(found.path, cache_size=0) as predictor:
+        answer = predictor.predict_all(styled(1).texts[0])
+    assert list(answer["individual_results"]) == ["LM", "GLM"]
+    assert answer["ensemble"]["total_models"] == 2
 
 
 def test_all_five_are_trained_bound_and_combined(trained):

@@ -71,6 +71,14 @@ def train(
     roberta: Annotated[
         str | None, typer.Option(metavar="MODEL", help="The same for RoBERTa.")
     ] = None,
+    language_model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Folder or hub id of a model that predicts the next token: adds the member LM, "
+            "which learns from how expected a text is to it, and reads each text once.",
+        ),
+    ] = None,
     trainer: Annotated[
         str, typer.Option(help="Of DRF, GBM and GLM: sklearn, or h2o, which needs Java.")
     ] = "sklearn",
@@ -113,6 +121,7 @@ def train(
     settings = _settings(
         members,
         {"BERT": bert, "RoBERTa": roberta},
+        language_model=language_model,
         trainer=trainer,
         h2o_url=h2o_url,
         budget_s=budget,
@@ -188,6 +197,7 @@ def _settings(
     members: str | None,
     bases: "Mapping[str, str | None]",
     *,
+    language_model: str | None,
     trainer: str,
     h2o_url: str | None,
     budget_s: float | None,
@@ -197,6 +207,7 @@ def _settings(
     least_words: int,
     seed: int,
 ) -> "EnsembleSettings":
+    from ivme.ensemble.frozen_lm_training import FrozenLMSettings
     from ivme.ensemble.train import MEMBERS, EnsembleSettings
     from ivme.ensemble.trainers.settings import H2OPlace, MemberSettings
     from ivme.ensemble.training import TRAINERS, TabularSettings
@@ -225,8 +236,13 @@ def _settings(
             name: TransformerSettings(base=bases[name], budget_s=share, seed=seed, threads=threads)
             for name in transformers
         },
+        language_model=None
+        if language_model is None
+        else FrozenLMSettings(base=language_model, seed=seed, threads=threads),
         plans=PlanSettings(
-            search_s=search_s, threads=plan_threads(len(transformers), threads), seed=seed
+            search_s=search_s,
+            threads=plan_threads(len(transformers) + (language_model is not None), threads),
+            seed=seed,
         ),
         label_names=label_names,
         least_words=least_words,

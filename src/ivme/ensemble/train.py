@@ -20,6 +20,7 @@ from ivme.ensemble.ensemble_folder import (
     EnsembleFolder,
 )
 from ivme.ensemble.ensemble_json import GroupEntry, ensemble_to_json
+from ivme.ensemble.frozen_lm_training import FrozenLMSettings, train_frozen_lm
 from ivme.ensemble.groups import MemberGroup, Probabilities, TabularGroup, TransformerMember
 from ivme.ensemble.labeled_texts import LabeledTexts, check_labels, hold_out, without_texts_of
 from ivme.ensemble.manifest import FORMAT, write_manifest
@@ -29,7 +30,7 @@ from ivme.ensemble.thresholds import best_f1_threshold
 from ivme.ensemble.trainers.settings import MEMBERS as TABULAR_MEMBERS
 from ivme.ensemble.training import TabularSettings, train_tabular
 from ivme.ensemble.transformer_plan import PlanSettings, make_plan
-from ivme.ensemble.transformer_settings import FAMILIES, TransformerSettings
+from ivme.ensemble.transformer_settings import FAMILIES, LANGUAGE_MODEL, TransformerSettings
 from ivme.ensemble.transformer_training import train_transformer
 from ivme.errors import UsageError
 from ivme.whole_folder import whole_folder
@@ -46,7 +47,9 @@ Progress = Callable[[str], None]
 class EnsembleSettings:
     """What to train.
 
-    members: some of MEMBERS, in the order of answers. label_names: label -> what people read.
+    members: some of MEMBERS, in the order of answers. language_model: adds the member LM, which
+    reads how expected texts are to a causal language model; None: there is no such member; with
+    it, `members` may be empty. label_names: label -> what people read.
     least_words: texts with fewer are called too short to judge. held_out_share: of the training
     texts, to validate on where no other texts are given. keep_weights: keep the transformers'
     weights beside their plans, for a GPU. trainer: of the tabular members, "sklearn" or "h2o".
@@ -58,6 +61,7 @@ class EnsembleSettings:
     transformers: Mapping[str, TransformerSettings] = field(
         default_factory=lambda: {name: TransformerSettings() for name in FAMILIES}
     )
+    language_model: FrozenLMSettings | None = None
     plans: PlanSettings = field(default_factory=PlanSettings)
     label_names: Mapping[str, str] = field(default_factory=dict)
     least_words: int = 50
@@ -66,7 +70,8 @@ class EnsembleSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.members or not set(self.members) <= set(MEMBERS):
+        is_empty = not self.members and self.language_model is None
+        if is_empty or not set(self.members) <= set(MEMBERS):
             raise UsageError(
                 f"members={', '.join(self.members) or 'none'}; expected some of "
                 f"{', '.join(MEMBERS)}"
@@ -80,7 +85,8 @@ class EnsembleSettings:
     @property
     def transformer_names(self) -> tuple[str, ...]:
         """The transformers to train, in order."""
-        return tuple(name for name in FAMILIES if name in self.members)
+        families = tuple(name for name in FAMILIES if name in self.members)
+        return families if self.language_model is None else (*families, LANGUAGE_MODEL)
 
     @property
     def tabular_names(self) -> tuple[str, ...]:
@@ -184,11 +190,8 @@ class _Training:
         write_manifest(self.draft, reports=REPORTS)
 
     def _transformer(self, name: str) -> GroupEntry:
-        settings = self.settings.transformers.get(name, TransformerSettings())
         weights = self.draft / WEIGHTS_FOLDER / name
-        trained = train_transformer(
-            name, self.train, self.labels, weights, settings=settings, progress=self.progress
-        )
+        trained = self._trained(name, weights)
         plan = make_plan(
             name,
             weights,
@@ -209,6 +212,23 @@ class _Training:
         if len(self.labels) == 2:
             threshold = best_f1_threshold(table[:, 1], self.truth == 1)
         return GroupEntry(name=name, kind="plan", folder=name, members=(name,), threshold=threshold)
+
+    def _trained(self, name: str, weights: Path) -> dict[str, Any]:
+        """Train one transformer, write it into the folder, and return how that went."""
+        if name == LANGUAGE_MODEL:
+            assert self.settings.language_model is not None
+            return train_frozen_lm(
+                name,
+                self.train,
+                self.labels,
+                weights,
+                settings=self.settings.language_model,
+                progress=self.progress,
+            )
+        settings = self.settings.transformers.get(name, TransformerSettings())
+        return train_transformer(
+            name, self.train, self.labels, weights, settings=settings, progress=self.progress
+        )
 
     def _tabular(self) -> GroupEntry:
         names = self.settings.tabular_names

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 QUICK = (
     ("openvino", "int8-static"),
     ("onnxruntime", "int8"),
+    ("openvino", "bfloat16"),
     ("openvino", "float32"),
     ("onnxruntime", "float32"),
     ("transformers", "float32"),

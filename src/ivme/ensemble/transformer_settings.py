@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ivme.errors import UsageError
 
 FAMILIES = ("BERT", "RoBERTa")  # names of members, and of what is made from scratch for them
+LANGUAGE_MODEL = "LM"  # the member on a language model that stays as it is, where one is given
 
 # Seconds of training for each text where no budget is given, and the limits of that.
 BUDGET_S_PER_TEXT = 0.1

@@ -7,12 +7,13 @@ first, and the weights of the pass with the least loss on texts kept apart.
 import copy
 import random
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ivme.ensemble.labeled_texts import LabeledTexts, hold_out
+from ivme.ensemble.training_place import Autocast, torch_as_it_was, training_device
 from ivme.ensemble.transformer_batches import BatchMaker
 from ivme.ensemble.transformer_settings import TUNED_WIDTH, TransformerSettings
 from ivme.errors import IvmeError
@@ -67,8 +68,8 @@ def train_transformer(
     clock = clock or SystemClock()
     seed = _seed_of(name, settings.seed)
     fitted, kept = hold_out(data, STOP_SHARE, seed=seed, most=MOST_STOP_TEXTS)
-    device, autocast = _device(settings.device)
-    with _torch_as_it_was(settings.threads):
+    device, autocast = training_device(settings.device)
+    with torch_as_it_was(settings.threads):
         torch.manual_seed(seed)
         progress(f"Training {name}: {_what(settings)} on {device}...")
         model, tokenizer = make_classifier(name, settings, fitted.texts, labels)
@@ -111,7 +112,7 @@ class _Run:
         settings: TransformerSettings,
         batches: BatchMaker,
         stop_batches: BatchMaker,
-        autocast: "Callable[[], AbstractContextManager[Any]] | None",
+        autocast: Autocast | None,
         clock: Clock,
         seconds: float,
     ) -> None:
@@ -271,41 +272,6 @@ def _optimizer(model: "PreTrainedModel", rate: float) -> "torch.optim.Optimizer"
         {"params": vectors, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=rate, fused=True)
-
-
-def _device(
-    requested: str | None,
-) -> "tuple[str, Callable[[], AbstractContextManager[Any]] | None]":
-    """Return the device, and the context in which its products are in bfloat16, if it has it."""
-    import torch
-
-    from ivme.hardware.devices import choose_device
-    from ivme.hardware.inventory import read_inventory
-    from mm_rec.core.cpu_amp import has_bfloat16, processor_flags
-
-    device = choose_device(requested, read_inventory(with_torch=True)).name
-    kind = device.partition(":")[0]
-    has_it = {
-        "cpu": lambda: has_bfloat16(processor_flags()),
-        "cuda": torch.cuda.is_bf16_supported,
-    }
-    if kind not in has_it or not has_it[kind]():
-        return device, None
-    return device, lambda: torch.autocast(kind, dtype=torch.bfloat16)
-
-
-@contextmanager
-def _torch_as_it_was(threads: int) -> Iterator[None]:
-    """Use so many threads, and leave torch's threads and random numbers as they were."""
-    import torch
-
-    before = torch.get_num_threads()
-    with torch.random.fork_rng():
-        torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
 
 
 def _what(settings: TransformerSettings) -> str:

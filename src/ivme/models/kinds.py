@@ -40,6 +40,7 @@ OTHER_SENSES = {  # config sections and fields of models that see or hear
     "feat_extract_norm": "sound",
 }
 RECURRENT_TYPES = ("mm_rec", "mamba", "mamba2", "rwkv", "xlstm", "recurrent_gemma")
+FROZEN_TYPES = ("frozen_lm",)  # classifiers of ours on a language model; see models/frozen_lm.py
 GOOD_FOR = {
     "encoder-only": "classifying, scoring and embedding whole texts: one pass reads both ways",
     "decoder-only": "writing on from a prompt: one token a pass, each from all before it",
@@ -94,6 +95,8 @@ def architecture_of(config: Mapping[str, Any], kind: str) -> str:
     model_type = config.get("model_type", "")
     if model_type in RECURRENT_TYPES:
         return "recurrent"
+    if model_type in FROZEN_TYPES:
+        return "decoder-only"
     if config.get("is_encoder_decoder"):
         return "encoder-only" if kind == "embedding" else "encoder-decoder"
     is_masked_type = model_type in _table("MODEL_FOR_MASKED_LM_MAPPING_NAMES")

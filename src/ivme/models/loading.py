@@ -156,11 +156,15 @@ def _check_device(device: str) -> None:
 
 
 def _register_own_type(config: Mapping[str, Any]) -> None:
-    """Make Transformers know MM-Rec, whose code is a package beside this one."""
+    """Make Transformers know the models whose code is here: MM-Rec's, and that on a frozen one."""
     if config["model_type"] == "mm_rec":
         import mm_rec
 
         mm_rec.register()
+    if config["model_type"] == "frozen_lm":
+        from ivme.models import frozen_lm
+
+        frozen_lm.register()
 
 
 def _check_arguments(dtype: str, attention: str | None, kind: str | None) -> None:

@@ -17,6 +17,7 @@ LEFT_OUT = {  # name -> why
     "ablations": "trains for long",
     "final_loss": "trains for long",
     "claims": "`ivme claims` runs it",
+    "packaged_language_model": "writes a model; it measures nothing",
     "serving": "needs the folder of a plan or an ensemble",
     "page_latency": "needs the folder of a plan or an ensemble, and a browser",
     "plain_server": "is no benchmark: serving.py starts it",

@@ -22,6 +22,9 @@ BUILD_FORMAT = "4"  # raise it when what the files hold changes
 BUILD_FILE = "build.json"  # what was decided while building
 
 
+KNOWN_CODE = ("transformers.", "ivme.models.frozen_lm")  # networks that conversion follows
+
+
 class OpenVinoEngine:
     """Conversion by OpenVINO, quantization by NNCF, sessions that need neither PyTorch nor NNCF."""
 
@@ -34,7 +37,7 @@ class OpenVinoEngine:
         if reason := answers.reason_for_no_answer(model):
             return reason
         network = type(model.model)
-        if not network.__module__.startswith("transformers."):
+        if not network.__module__.startswith(KNOWN_CODE):
             return (
                 f"{model.reference} is a {network.__name__} of its own code, which OpenVINO's "
                 "conversion does not know; use engine=transformers"

@@ -122,7 +122,17 @@ def normalized_over_positions() -> openvino.Model:
     return openvino.Model([operations.result(reads_first(operations.softmax(states, 1)))], [states])
 
 
-@pytest.mark.parametrize("build", [read_by_all, normalized_over_positions])
+def mean_of_states() -> openvino.Model:
+    """As a mean under shares of each position is often written: [B, 1, T] times [B, T, D]."""
+    states, mask = inputs()
+    shares = operations.gather(mask, np.int64(0), np.int64(2))  # [B, 1, T]
+    return openvino.Model(
+        [operations.result(reads_first(operations.matmul(shares, states, False, False)))],
+        [states, mask],
+    )
+
+
+@pytest.mark.parametrize("build", [read_by_all, normalized_over_positions, mean_of_states])
 def test_what_needs_all_positions_stays(build: Build) -> None:
     model = build()
     expected = answers(model)

@@ -55,8 +55,10 @@ def _pick_of(node: Any) -> Pick | None:
     """Return how the node picks a position of each row of [B, T, D], or None if it does not."""
     from openvino import opset13 as operations
 
-    kind = node.get_type_name()
-    if kind not in ("Gather", "GatherElements") or len(_sizes(node.input_value(0))) != 3:
+    kind, sizes = node.get_type_name(), _sizes(node.input_value(0))
+    if kind not in ("Gather", "GatherElements") or len(sizes) != 3:
+        return None
+    if sizes[POSITIONS] == 1:  # nothing to save; and there the CPU plugin gives all rows the first
         return None
     index = node.input_value(1)
     if kind == "Gather" and _constant(node.input_value(2)) == [POSITIONS]:

@@ -55,8 +55,11 @@ def _pick_of(node: Any) -> Pick | None:
     """Return how the node picks a position of each row of [B, T, D], or None if it does not."""
     from openvino import opset13 as operations
 
-    kind, sizes = node.get_type_name(), _sizes(node.input_value(0))
-    if kind not in ("Gather", "GatherElements") or len(sizes) != 3:
+    kind = node.get_type_name()
+    if kind not in ("Gather", "GatherElements"):
+        return None
+    sizes = _sizes(node.input_value(0))
+    if len(sizes) != 3:
         return None
     if sizes[POSITIONS] == 1:  # nothing to save; and there the CPU plugin gives all rows the first
         return None

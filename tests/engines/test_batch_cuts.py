@@ -68,6 +68,16 @@ def test_packing_pads_no_more_than_it_saves_in_calls(lengths: list[int], size: i
     assert padding * USUAL_COST.token_s <= saved_calls * USUAL_COST.call_s + 1e-9
 
 
+@given(lengths=st.lists(st.integers(1, 512), max_size=60))
+def test_doubling_cuts_batches_of_powers_of_two(lengths: list[int]) -> None:
+    batching = Batching(batch_size=16, max_batch_tokens=512, order="packed", doubling=True)
+    batches = by_cost(lengths, batching)
+    assert sorted(at for batch in batches for at in batch) == list(range(len(lengths)))
+    assert {len(batch) for batch in batches} <= {1, 2, 4, 8, 16}
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[at] for at in batch) <= 512
+
+
 def test_equal_lengths_fill_batches_in_the_order_given() -> None:
     batches = by_cost([7] * 5, Batching(batch_size=2, order="packed"))
 

@@ -181,6 +181,7 @@ def test_fixed_padding_without_a_length_takes_the_models_own() -> None:
         ({"buckets": (8,)}, "padding='bucketed' and buckets go together"),
         ({"padding": "bucketed", "buckets": (8, 8)}, r"\(8, 8\); expected rising lengths"),
         ({"padding": "bucketed", "buckets": (0, 8)}, r"\(0, 8\); expected rising lengths"),
+        ({"doubling": True}, "doubling needs order='packed', not 'given'"),
         ({"cost": BatchCost(call_s=1, token_s=1)}, "cost needs order='packed', not 'given'"),
     ],
 )

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ivme.engines.batching import Batching, make_batches, padding_statistics
-from ivme.engines.buckets import choose_buckets, pad_to_bucket, round_up
+from ivme.engines.buckets import choose_buckets, few_lengths, pad_to_bucket, round_up
 from ivme.engines.encoding import TokenLimits, encode, encode_arrays
 from ivme.engines.protocol import EngineOptions
 from ivme.engines.registry import get_engine
@@ -92,6 +92,20 @@ def test_the_pipeline_says_that_it_has_no_buckets(models: dict[str, LoadedModel]
 def test_rounding_up_pads_little_and_leaves_few_lengths(length: int) -> None:
     assert length <= round_up(length) <= length + max(3, length // 16)
     assert round_up(round_up(length)) == round_up(length)
+
+
+@given(most=st.integers(1, 5000))
+def test_few_lengths_rise_by_at_most_an_eighth_and_end_where_texts_do(most: int) -> None:
+    lengths = few_lengths(most)
+    assert lengths[-1] == most
+    for low, high in itertools.pairwise(lengths):
+        assert low < high <= low + max(2, low // 8)
+
+
+def test_few_lengths_doubled_are_few_lengths() -> None:
+    lengths = few_lengths(512)
+    assert len(lengths) == 48
+    assert {2 * length for length in lengths if length <= 256} <= set(lengths)
 
 
 def test_rounding_up_keeps_to_buckets_and_to_the_limit() -> None:

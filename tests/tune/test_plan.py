@@ -16,6 +16,7 @@ import pytest
 import ivme
 from ivme.engines.batch_costs import BatchCost
 from ivme.engines.batching import Batching, predict_all
+from ivme.engines.buckets import few_lengths
 from ivme.engines.protocol import EngineOptions
 from ivme.engines.registry import get_engine
 from ivme.errors import PlanError, UsageError
@@ -373,3 +374,34 @@ def test_an_engine_that_is_not_installed_is_named(
     with pytest.raises(PlanError, match="needs onnxruntime, and that is not installed here") as at:
         ivme.load_plan(folder)
     assert "pip install onnxruntime" in str(at.value)
+
+
+def test_a_predictor_kept_to_few_shapes_gives_the_same_answers(
+    tmp_path: Path, model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "plan", model, "openvino", Batching())
+    texts = [" ".join(["word"] * number) for number in range(1, 24)]
+    with ivme.load_plan(tmp_path / "plan") as predictor:
+        expected = predictor(texts)
+        predictor.keep_to_few_shapes(within_s=60)
+        [session] = predictor.session.sessions
+        shapes, compute = set(), session.compute
+
+        def watched(batch: dict) -> np.ndarray:
+            shapes.add(batch["input_ids"].shape)
+            return compute(batch)
+
+        monkeypatch.setattr(session, "compute", watched)
+        found = predictor.batched(batch_size=16)(texts)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
+    assert {rows for rows, _ in shapes} <= {1, 2, 4, 8, 16}
+    assert {tokens for _, tokens in shapes} <= set(few_lengths(32))
+
+
+def test_an_engine_that_prepares_for_no_shape_goes_on_as_it_was(whole: Path) -> None:
+    with ivme.load_plan(whole) as predictor:
+        expected = predictor(TEXTS)
+        predictor.keep_to_few_shapes(within_s=60)
+        for one, other in zip(predictor(TEXTS), expected, strict=True):
+            np.testing.assert_array_equal(one.probabilities, other.probabilities)

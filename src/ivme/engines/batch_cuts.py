@@ -3,7 +3,7 @@
 To add one, write a function and name it in STRATEGIES.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -65,7 +65,7 @@ def by_cost(lengths: Sequence[int], batching: "Batching") -> Cut:
             first += 1
         least, start = min(
             (best[at] + cost.seconds(end - at, lengths[positions[at]]), at)
-            for at in range(first, end)
+            for at in _starts(first, end, doubling=batching.doubling)
         )
         best.append(least)
         starts.append(start)
@@ -75,6 +75,13 @@ def by_cost(lengths: Sequence[int], batching: "Batching") -> Cut:
         batches.append(tuple(positions[starts[end] : end]))
         end = starts[end]
     return batches[::-1]
+
+
+def _starts(first: int, end: int, *, doubling: bool) -> Iterable[int]:
+    """Return where a batch may start that ends at `end`, `first` being the earliest."""
+    if not doubling:
+        return range(first, end)
+    return (end - 2**power for power in range((end - first).bit_length()))
 
 
 STRATEGIES: Mapping[str, Strategy] = {

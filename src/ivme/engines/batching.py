@@ -28,6 +28,7 @@ class Batching:
     each batch; "bucketed", to the smallest of `buckets` that holds it (a longer one stays as it
     is); "fixed", to `pad_to` tokens, without it to the most that the model takes. streams: batches
     that run at a time, each in a session and on threads of its own; see ivme.engines.streams.
+    doubling: batches hold 1, 2, 4, 8, ... texts, so that they have few shapes; "packed" alone.
 
     Raises:
         UsageError: a value that is not allowed.
@@ -41,6 +42,7 @@ class Batching:
     buckets: tuple[int, ...] = ()
     cost: BatchCost | None = None
     streams: int = 1
+    doubling: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -60,6 +62,8 @@ class Batching:
             raise UsageError(f"pad_to={self.pad_to} needs padding='fixed', not {self.padding!r}")
         if self.cost is not None and self.order != "packed":
             raise UsageError(f"cost needs order='packed', not {self.order!r}")
+        if self.doubling and self.order != "packed":
+            raise UsageError(f"doubling needs order='packed', not {self.order!r}")
         if (self.padding == "bucketed") != bool(self.buckets):
             raise UsageError(
                 f"buckets={self.buckets} with padding={self.padding!r}; padding='bucketed' and "

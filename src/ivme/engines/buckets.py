@@ -18,6 +18,19 @@ def round_up(length: int) -> int:
     return -(-length // step) * step
 
 
+def few_lengths(most: int) -> tuple[int, ...]:
+    """Return even lengths up to 32 tokens, then eight an octave; the last is `most`: 4% of padding.
+
+    Twice a length is one again, so batches of 1, 2, 4, ... texts that are padded to them have few
+    numbers of tokens in all: for those an engine prepares its products.
+    """
+    lengths, length = [], 2
+    while length < most:
+        lengths.append(length)
+        length += max(2, 2 ** (length.bit_length() - 4))
+    return (*lengths, most)
+
+
 def choose_buckets(
     lengths: Sequence[int], *, max_padding_share: float = 0.04, max_buckets: int = 64
 ) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,10 @@ class OpenVinoEncoderSession(OpenVinoSession):
         self.shaped: dict[tuple[int, ...], CompiledNetwork] = {}
         self._shaping = threading.Lock()
         super().__init__(model, options, [self.network], build["notes"])
+
+    def pad_to(self, lengths: tuple[int, ...]) -> None:
+        """Pad batches to these lengths from now on; unlike buckets they get no networks."""
+        self.limits = replace(self.limits, buckets=lengths)
 
     def compute(self, batch: "Mapping[str, np.ndarray]") -> "np.ndarray":
         """Return logits [B, labels], [B, vocabulary] at the masks, or vectors [B, D]."""

@@ -60,6 +60,25 @@ class StageSeconds:
     decode_s: list[float] = field(default_factory=list)
 
 
+@runtime_checkable
+class PaddingSession(Protocol):
+    """A session that prepares itself for each shape, and can be told to keep to a few lengths."""
+
+    model: "TextModel"
+
+    def pad_to(self, lengths: tuple[int, ...]) -> None:
+        """Pad batches to these lengths from now on."""
+        ...
+
+    def predict(self, texts: Sequence[str], stages: StageSeconds | None = None) -> list[Prediction]:
+        """Return one prediction a text, in order; all texts run as one batch."""
+        ...
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the tokens that each text has after truncation, padding not counted."""
+        ...
+
+
 class Session(Protocol):
     """A model made ready to run by an engine."""
 

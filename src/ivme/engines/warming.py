@@ -1,7 +1,10 @@
 """Making a session warm: running the shapes that it will meet before they count."""
 
+from collections.abc import Sequence
+
 from ivme.engines.batching import Batching
 from ivme.engines.protocol import Session
+from ivme.measure.clock import Clock
 
 SHORT = 16  # tokens
 
@@ -17,6 +20,17 @@ def warm_up(session: Session, batching: Batching, word: str = "the") -> None:
         text = text_of_tokens(session, length, word)
         for size in sorted({1, batching.texts_at(length)}):
             session.predict([text] * size)
+
+
+def meet_lengths(
+    session: Session, lengths: Sequence[int], *, within_s: float, word: str, clock: Clock
+) -> None:
+    """Run a text of each length, the longest first, until all are met or the time is over."""
+    end_s = clock.now() + within_s
+    for length in sorted(lengths, reverse=True):
+        if clock.now() > end_s:
+            return
+        session.predict([text_of_tokens(session, length, word)])
 
 
 def text_of_tokens(session: Session, tokens: int, word: str = "the") -> str:

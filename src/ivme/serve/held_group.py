@@ -8,6 +8,7 @@ import numpy as np
 from ivme.ensemble.ensemble_folder import EnsembleFolder
 from ivme.ensemble.groups import MemberGroup, TabularGroup, TransformerMember
 from ivme.serve.channel import Channel, Message
+from ivme.serve.served_model import WARM_UP_S
 
 WARM_TEXT = "A first text, so that the first one that is asked for finds everything in place."
 
@@ -23,6 +24,8 @@ class HeldGroup:
         """Return the group that an opening message names, warm."""
         folder = EnsembleFolder.read(opening["folder"], verify=False)
         group = folder.open_group(opening["group"], **opening["arguments"])
+        if isinstance(group, TransformerMember):
+            group.predictor.keep_to_few_shapes(within_s=WARM_UP_S)
         group.score_batch([WARM_TEXT])
         return cls(group)
 

@@ -11,7 +11,7 @@ from ivme.engines.streaming import TextPieces, tokens_heard
 from ivme.errors import IvmeError
 from ivme.serve.channel import Channel, ChannelClosed, Message
 from ivme.serve.member_process import tell_error
-from ivme.serve.served_model import BATCH_SIZE
+from ivme.serve.served_model import BATCH_SIZE, WARM_UP_S
 from ivme.serve.supervision import told_error
 from ivme.tune.predictor import Predictor
 
@@ -40,7 +40,8 @@ class HeldPlan:
         return held
 
     def warm_up(self) -> None:
-        """Answer a text, so that the first request finds everything in place."""
+        """Meet what engines prepare for, so that the first request finds everything in place."""
+        self.predictor.keep_to_few_shapes(within_s=WARM_UP_S)
         mask = self._model.tokenizer.mask_token if self.predictor.plan.kind == "masked" else None
         self.predictor(mask or WARM_TEXT)
 

@@ -6,17 +6,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from ivme.engines.batching import Batching, predict_all
-from ivme.engines.protocol import ArtefactEngine, Prediction
+from ivme.engines.buckets import few_lengths
+from ivme.engines.protocol import ArtefactEngine, PaddingSession, Prediction
 from ivme.engines.registry import get_engine
 from ivme.engines.streams import SessionPool, prepare_streams
-from ivme.engines.warming import warm_up
+from ivme.engines.warming import meet_lengths, warm_up
 from ivme.errors import PlanError
+from ivme.measure.clock import SystemClock
 from ivme.models.interface import ModelInterface, TextModel
 from ivme.tune.plan import ARTEFACT_FOLDER, Plan, read_plan
 from ivme.tune.plan_checks import check_files, notes_on_place
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+FEW_TOKENS = 512  # of a batch of one of few shapes; a call costs as much as 20
 
 
 class Predictor:
@@ -36,6 +40,7 @@ class Predictor:
         self.labels = model.labels
         self.precision = session.precision
         self.notes = (*notes, *session.notes)
+        self._few_lengths: tuple[int, ...] = ()  # that batches are padded to; none: as they come
 
     @overload
     def __call__(self, texts: str) -> Prediction: ...  # type: ignore[overload-overlap]  # a str is a Sequence
@@ -55,7 +60,8 @@ class Predictor:
 
     def predict(self, texts: Sequence[str], batching: Batching | None = None) -> list[Prediction]:
         """Return one prediction a text, in order; batching: the plan's own unless given."""
-        return predict_all(self.session, texts, batching or self.plan.variant.batching)
+        chosen = batching or self.plan.variant.batching
+        return predict_all(self.session, texts, self._of_few_shapes(chosen))
 
     def batched(
         self, *, batch_size: int | None = None, max_batch_tokens: int | None = None
@@ -72,9 +78,41 @@ class Predictor:
         batching = replace(batching, **changes)
         return lambda texts: self.predict(texts, batching)
 
+    def keep_to_few_shapes(self, within_s: float) -> None:
+        """Pad and cut texts into batches of few shapes from now on, and meet those now.
+
+        For a process that answers new texts all day on an engine that prepares itself for each
+        number of tokens (OpenVINO on BERT-base: 17 ms and 8 MB): it is soon as fast and as large as
+        it will ever be, and pads 4% for it. Other engines, and plans with buckets of their own, go
+        on as they are. within_s: for meeting them, the longest first.
+        """
+        sessions = [one for one in self.session.sessions if isinstance(one, PaddingSession)]
+        if not sessions or self.plan.variant.batching.padding != "dynamic":
+            return
+        self._few_lengths = few_lengths(min(self.max_length or FEW_TOKENS, FEW_TOKENS))
+        word = sessions[0].model.tokenizer.mask_token if self.plan.kind == "masked" else "the"
+        for session in sessions:
+            session.pad_to(self._few_lengths)
+            seconds = within_s / len(sessions)
+            meet_lengths(
+                session, self._few_lengths, within_s=seconds, word=word, clock=SystemClock()
+            )
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the tokens that each text has after truncation."""
         return self.session.count_tokens(texts)
+
+    def _of_few_shapes(self, batching: Batching) -> Batching:
+        if not self._few_lengths:
+            return batching
+        return replace(
+            batching,
+            order="packed",
+            padding="bucketed",
+            buckets=self._few_lengths,
+            doubling=True,
+            max_batch_tokens=min(batching.max_batch_tokens or FEW_TOKENS, FEW_TOKENS),
+        )
 
     def close(self) -> None:
         """Free the model."""

@@ -13,8 +13,18 @@ from typing import Any
 
 import httpx
 
+from ivme.serve.supervision import MEMBER_PROCESS
+
 DEADLINE_S = 60.0
 COMMAND = "import sys; from ivme.cli.main import main; sys.argv[0] = 'ivme'; main()"
+
+
+def _command_line(process: int) -> str:
+    """Return the words of a process; none of one that has ended."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text()
+    except OSError:
+        return ""
 
 
 class Server:
@@ -44,9 +54,13 @@ class Server:
         return self
 
     def children(self) -> list[int]:
-        """Return the processes that hold its models."""
+        """Return the processes that hold its models.
+
+        One that is only being forked is left out: stopped there, it would hold up the server.
+        """
         listed = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        return [int(number) for path in listed for number in path.read_text().split()]
+        numbers = [int(number) for path in listed for number in path.read_text().split()]
+        return [number for number in numbers if MEMBER_PROCESS in _command_line(number)]
 
     def metric(self, name: str) -> float:
         """Return the value of one line of /metrics."""

@@ -25,6 +25,7 @@ import http.client
 import json
 import os
 import random
+import secrets
 import signal
 import statistics
 import subprocess
@@ -160,8 +161,8 @@ def throughput(arguments: argparse.Namespace, texts: Sequence[str]) -> dict[str,
     with ExitStack() as servers:
         server = servers.enter_context(server_of(arguments))
         ports = {name: servers.enter_context(plain_server(arguments, name)) for name in PLAIN}
-        for number in range(arguments.rounds):
-            marked = mark(texts, number)
+        for _ in range(arguments.rounds):
+            marked = mark(texts)
             start, busy_s = time.perf_counter(), time.process_time()
             batch(marked)
             rounds["offline"].append(len(texts) / (time.perf_counter() - start))
@@ -357,9 +358,9 @@ def saturate_watched(
     return found, {name: 1e3 * seconds / answered for name, seconds in spent_s.items()}
 
 
-def mark(texts: Sequence[str], number: int) -> list[str]:
+def mark(texts: Sequence[str]) -> list[str]:
     """Return the texts, marked as the load generator marks them."""
-    token = f"{number:06x}"
+    token = secrets.token_hex(3)
     return [f"{text} ({token} {at})" for at, text in enumerate(texts)]
 
 

@@ -49,7 +49,7 @@ class PlanSettings:
 
     search_s: float | None = None
     max_quality_loss: float = 0.01
-    judge_s: float = 120.0
+    judge_s: float = 180.0  # a bound of 1% takes some 300 texts
     threads: int = 1
     engines: tuple[str, ...] = ()
     seed: int = 0

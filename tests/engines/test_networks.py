@@ -1,5 +1,7 @@
 """Models as functions of tensors, against the models themselves."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -11,8 +13,11 @@ from ivme.engines.networks import (
     encoder_inputs,
     encoder_network,
 )
+from ivme.engines.protocol import EngineOptions
+from ivme.engines.registry import get_engine
 from ivme.errors import RefusedError
 from ivme.models.loading import LoadedModel, load_model
+from ivme.models.presets import preset_folder
 
 Models = dict[str, LoadedModel]
 TOLERANCE = 1e-5  # float32 sums in another order when a text is read in parts
@@ -114,3 +119,29 @@ def test_a_model_with_other_states_than_keys_and_values_is_refused() -> None:
 
     with pytest.raises(RefusedError, match=r"MMRecForCausalLM.*keys and values alone"):
         cache_shapes(model)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_token_types_that_only_the_tokenizer_knows_are_left_out(
+    engine: str, tmp_path: Path
+) -> None:
+    """DistilBERT has none, and swallows any argument: its file lacked what it was then fed."""
+    from transformers import AutoTokenizer, DistilBertConfig, DistilBertForSequenceClassification
+
+    tokenizer = AutoTokenizer.from_pretrained(preset_folder("bert-tiny"))
+    config = DistilBertConfig(
+        vocab_size=len(tokenizer), dim=32, n_heads=2, n_layers=1, hidden_dim=64
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        DistilBertForSequenceClassification(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model = load_model(str(tmp_path))
+    assert "token_type_ids" in model.tokenizer.model_input_names
+    assert encoder_inputs(model) == ("input_ids", "attention_mask")
+    text = "Return the value."
+    session = get_engine(engine).prepare(model, EngineOptions(precision="float32"))
+    [found] = session.predict([text])
+    [expected] = get_engine("transformers").prepare(model, EngineOptions()).predict([text])
+    session.close()
+    assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-4)

@@ -79,9 +79,14 @@ class Masked(Network):
 
 
 def encoder_inputs(model: "LoadedModel") -> tuple[str, ...]:
-    """Return the inputs that the model takes of those its tokenizer makes, in a fixed order."""
+    """Return the inputs that the model takes of those its tokenizer makes, in a fixed order.
+
+    A tokenizer may make token types for a model that has none, and takes them among `**kwargs`.
+    """
     made = set(model.tokenizer.model_input_names)
-    return tuple(name for name in INPUTS if name in made or name != "token_type_ids")
+    taken = inspect.signature(model.model.forward).parameters
+    has_types = "token_type_ids" in made and "token_type_ids" in taken
+    return tuple(name for name in INPUTS if has_types or name != "token_type_ids")
 
 
 def encoder_network(model: "LoadedModel") -> nn.Module:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 DESCRIPTION = "graph.json"  # beside the .onnx files: what they need to run
 
 
+BUILD_FORMAT = "2"  # raise it when what the files hold changes
+
+
 class OnnxRuntimeEngine:
     """An ONNX file run by ONNX Runtime; made once and kept, so later starts need no PyTorch."""
 
@@ -51,7 +54,8 @@ class OnnxRuntimeEngine:
         """Return the versions of the libraries that the files depend on."""
         from importlib.metadata import version
 
-        return {name: version(name) for name in ("onnxruntime", "onnx", "torch", "transformers")}
+        names = ("onnxruntime", "onnx", "torch", "transformers")
+        return {**{name: version(name) for name in names}, "build": BUILD_FORMAT}
 
     def build(self, model: "LoadedModel", options: EngineOptions, folder: Path) -> None:
         """Write the ONNX files and what they need into an empty folder.

@@ -3,14 +3,18 @@ import sys
 
 import pytest
 
+from ivme.bench.configuration import BenchConfig
+from ivme.diagnose.settings import StepSettings
 from ivme.errors import UsageError
 from ivme.hardware.threads import (
+    MOST_THREADS,
     ThreadSettings,
     default_threads,
     onnxruntime_session_options,
     openvino_config,
     torch_threads,
 )
+from ivme.tune.configuration import CORPUS, TextSource, TuneConfig
 
 APPLY = """
 import os
@@ -74,5 +78,17 @@ def test_openvino_really_runs_with_the_same_threads():
 
 @pytest.mark.parametrize("field", ["intra", "inter"])
 def test_no_threads_are_refused(field):
-    with pytest.raises(UsageError, match=f"{field}=0 threads; expected 1 or more"):
+    with pytest.raises(UsageError, match="threads=0; expected 1 or more"):
         ThreadSettings(**{"intra": 1, field: 0})
+
+
+@pytest.mark.parametrize("count", [-1, 0, MOST_THREADS + 1])
+def test_threads_that_no_machine_gains_by_are_refused_before_they_start(count):
+    with pytest.raises(UsageError, match=f"threads={count}; expected 1 or more, at most 1,024"):
+        ThreadSettings(intra=count)
+    with pytest.raises(UsageError, match=f"threads={count}"):
+        BenchConfig(model="preset:bert-tiny", threads=count)
+    with pytest.raises(UsageError, match=f"threads={count}"):
+        TuneConfig(model="preset:bert-tiny", texts=TextSource(file=CORPUS), threads=(1, count))
+    with pytest.raises(UsageError, match=f"threads={count}"):
+        StepSettings(threads=count)

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ivme.errors import UsageError
+from ivme.hardware.threads import check_threads
 from ivme.models.loading import DTYPES
 from ivme.models.workloads import corpus_workload, read_workload
 
@@ -63,7 +64,7 @@ class BenchConfig:
         for name in ("batch_sizes", "token_counts"):
             _check_positive(name, *getattr(self, name))
         _check_positive("new_tokens", self.new_tokens)
-        _check_positive("threads", *([] if self.threads is None else [self.threads]))
+        check_threads(*([] if self.threads is None else [self.threads]))
         _check_positive("max_length", *([] if self.max_length is None else [self.max_length]))
         for name in ("budget_s", "compare_budget_s"):
             if not getattr(self, name) > 0:  # nor is NaN

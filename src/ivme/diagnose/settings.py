@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ivme.errors import UsageError
+from ivme.hardware.threads import check_threads
 
 DTYPES = ("float32", "bfloat16")
 
@@ -32,9 +33,10 @@ class StepSettings:
     accumulation: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "sequence_length", "prefetch", "threads", "accumulation"):
+        for name in ("batch_size", "sequence_length", "prefetch", "accumulation"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)}; expected 1 or more")
+        check_threads(self.threads)
         if self.workers < 0:
             raise UsageError(f"workers={self.workers}; expected 0 or more")
         if self.dtype not in DTYPES:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ivme.ensemble.tabular import Probabilities, TabularMembers, checked_text
 from ivme.ensemble.text_normalization import normalized, without_lone_surrogates
 from ivme.errors import IvmeError, UsageError
+from ivme.hardware.threads import check_threads
 
 if TYPE_CHECKING:
     from ivme.engines.protocol import Prediction
@@ -197,9 +198,8 @@ def check_labels(name: str, found: Sequence[str], expected: Sequence[str]) -> No
 
 
 def checked_threads(threads: int) -> int:
-    """Return the number of threads; raises UsageError below 1."""
-    if threads < 1:
-        raise UsageError(f"threads={threads}; expected 1 or more")
+    """Return the number of threads; raises UsageError as check_threads does."""
+    check_threads(threads)
     return threads
 
 

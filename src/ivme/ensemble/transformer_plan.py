@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ivme.ensemble.groups import readable_text
 from ivme.ensemble.labeled_texts import LabeledTexts
 from ivme.errors import IvmeError, UsageError
+from ivme.hardware.threads import check_threads
 from ivme.measure.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ class PlanSettings:
         for name, value in (("search_s", self.search_s), ("judge_s", self.judge_s)):
             if value is not None and not value > 0:
                 raise UsageError(f"{name}={value}; expected more than 0")
-        if self.threads < 1:
-            raise UsageError(f"threads={self.threads}; expected 1 or more")
+        check_threads(self.threads)
         if self.search_s is None and self.engines and not quick_choices(self.engines):
             known = ", ".join(f"{engine}:{precision}" for engine, precision in QUICK)
             raise UsageError(

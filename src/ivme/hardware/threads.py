@@ -21,13 +21,14 @@ LIBRARY_VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "RAYON_NUM_THREADS",  # of the tokenizers library
 )
+MOST_THREADS = 1024  # no machine gains by more, and libraries really start them
 
 
 @dataclass(frozen=True, kw_only=True)
 class ThreadSettings:
     """Threads within one operation, and operations at a time.
 
-    Raises UsageError where either is below 1.
+    Raises UsageError as check_threads does.
     """
 
     intra: int
@@ -35,9 +36,7 @@ class ThreadSettings:
 
     def __post_init__(self) -> None:
         """Refuse what no library accepts."""
-        for name, count in (("intra", self.intra), ("inter", self.inter)):
-            if count < 1:
-                raise UsageError(f"{name}={count} threads; expected 1 or more.")
+        check_threads(self.intra, self.inter)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +46,13 @@ class ThreadsInUse:
     intra: int
     inter: int
     flushes_denormals: bool
+
+
+def check_threads(*counts: int) -> None:
+    """Raise UsageError where a number of threads is below 1 or above MOST_THREADS."""
+    for count in counts:
+        if not 1 <= count <= MOST_THREADS:
+            raise UsageError(f"threads={count}; expected 1 or more, at most {MOST_THREADS:,}")
 
 
 def default_threads(inventory: "Inventory") -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 from ivme.bench.configuration import CORPUS, TextSource
 from ivme.errors import UsageError
+from ivme.hardware.threads import check_threads
 
 OBJECTIVES = {
     "latency": "seconds until the answer to one text",
@@ -53,8 +54,8 @@ class TuneConfig:
             raise UsageError("labels need a file that has them; name it with --texts FILE")
         if not self.budget_s > 0:  # nor is NaN
             raise UsageError(f"a budget of {self.budget_s} s; expected more than 0")
+        check_threads(*self.threads)
         counts = {
-            "threads": self.threads,
             "batch sizes": self.batch_sizes,
             "tokens": self._given(self.tokens),
             "max_length": self._given(self.max_length),

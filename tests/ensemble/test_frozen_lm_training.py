@@ -1,10 +1,13 @@
 import pytest
+import torch
 from styles import styled_texts
+from torch import nn
 
 from ivme.engines.batching import Batching, predict_all
 from ivme.engines.protocol import EngineOptions
 from ivme.engines.registry import get_engine
-from ivme.ensemble.frozen_lm_training import FrozenLMSettings, train_frozen_lm
+from ivme.ensemble import frozen_lm_training
+from ivme.ensemble.frozen_lm_training import FrozenLMSettings, make_frozen_lm, train_frozen_lm
 from ivme.ensemble.labeled_texts import LabeledTexts
 from ivme.errors import ModelNotFoundError, UsageError
 from ivme.models.loading import load_model
@@ -28,8 +31,9 @@ def test_it_learns_styles_from_a_language_model_that_knows_nothing(tmp_path):
         settings=FrozenLMSettings(base=BASE),
         progress=lines.append,
     )
-    assert facts["rows"] == 320  # each text and a beginning of it
+    assert facts["rows"] == 368  # each text, 15% of them once more, and a beginning of each
     assert facts["train_accuracy"] > 0.9
+    assert facts["texts"] == 160
     assert lines[0] == f"Training LM: {BASE} reads 160 texts on cpu..."
     assert any(line.startswith("Read ") for line in lines)
     model = load_model(str(tmp_path / "LM"))
@@ -41,6 +45,32 @@ def test_it_learns_styles_from_a_language_model_that_knows_nothing(tmp_path):
     )
     right = [one.label == label for one, label in zip(found, new.labels[160:], strict=True)]
     assert sum(right) / len(right) > 0.75
+
+
+def test_the_networks_that_are_trained_apart_become_one_that_says_their_mean(monkeypatch):
+    seen, apart = [], []
+
+    def fitted(inputs, rows, label_count):
+        pair = nn.Linear(inputs.shape[1], 128), nn.Linear(128, label_count)
+        seen.append((inputs, rows))
+        apart.append(nn.Sequential(pair[0], nn.GELU(), pair[1]))
+        return pair
+
+    monkeypatch.setattr(frozen_lm_training, "_fit_network", fitted)
+    model, _ = make_frozen_lm(FrozenLMSettings(base=BASE), LABELS)
+    features = torch.randn(6, len(model.center))
+    features[3:] += 100  # rows that count less do not say what is usual
+    rows = frozen_lm_training._Rows(
+        features, torch.tensor([0, 1] * 3), torch.tensor([1.0] * 3 + [0.1] * 3)
+    )
+    with torch.no_grad():
+        frozen_lm_training._fit_head(model, rows)
+        inputs = model.scaled(features)
+        together = torch.stack([network(inputs) for network in apart]).mean(dim=0)
+        assert len(apart) == 3
+        assert torch.allclose(model.score(inputs), together, atol=1e-5)
+    assert all(rows is same and torch.equal(inputs, one) for one, same in seen)
+    assert torch.allclose(inputs[:3].mean(dim=0), torch.zeros(len(model.center)), atol=1e-5)
 
 
 def test_its_language_model_stays_as_it_was(tmp_path):

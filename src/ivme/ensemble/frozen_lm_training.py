@@ -1,12 +1,13 @@
 """Training of the member on a language model that stays as it is.
 
-Each text goes through the language model once, since nothing in it changes; then a small network
-learns from what was read, in seconds. A beginning of a text costs nothing more, as no token depends
-on what follows it: so the member learns short texts too.
+Each text goes through the language model once, since nothing in it changes; then small networks
+learn from what was read, in seconds, and become one. A beginning of a text costs nothing more, as
+no token depends on what follows it: so the member learns short texts too. Some texts are read once
+more, changed. Both count less than the texts as they are, which is what most texts will be.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from ivme.ensemble.augmentation import disguised
 from ivme.ensemble.groups import CHARACTERS_PER_TOKEN, readable_text
 from ivme.ensemble.labeled_texts import LabeledTexts
-from ivme.ensemble.training_place import Autocast, torch_as_it_was, training_device
+from ivme.ensemble.training_place import torch_as_it_was, training_device
 from ivme.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
     from transformers import PreTrainedTokenizerBase
 
     from ivme.models.frozen_lm import FrozenLMForSequenceClassification
@@ -28,10 +30,14 @@ LAYERS = 5  # whose hidden states are read, evenly spread, the last one among th
 READ_AT_ONCE = 2  # texts; more fall out of the cache
 LEAST_TOKENS = 40  # in a beginning
 LEAST_DEVIATION = 0.01  # of a feature, below which it is rounding that differs
-FIGURES_WEIGHT = 2.0  # of a figure beside a hidden state's mean: there are fewer of them
+BEGINNING_WEIGHT, CHANGED_WEIGHT = 0.1, 0.3  # of such a row, where a whole text counts 1
+FIGURES_WEIGHT = 4.0  # of a figure beside a hidden state's mean: there are fewer of them
+NETWORKS, WIDTH = 3, 128  # trained apart; their mean is as good as the best of them
 EPOCHS, BATCH_SIZE = 15, 64
 LEARNING_RATE, WEIGHT_DECAY = 1e-3, 0.1
 FEATURE_DROPOUT, HEAD_DROPOUT = 0.5, 0.3  # thousands of features for thousands of texts
+
+Item = tuple[str, int, float]  # text, number of its label, how much it counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +45,8 @@ class FrozenLMSettings:
     """How the member is trained.
 
     base: a causal language model's folder, preset or hub id. max_length: tokens of a text.
-    changed_share: of the texts that are read misspelled, without marks and the like, instead of as
-    they are. device: None: the fastest that is there.
+    changed_share: of the texts that are read once more, misspelled, without marks and the like.
+    device: None: the fastest that is there.
     """
 
     base: str
@@ -81,21 +87,24 @@ def train_frozen_lm(
         torch.manual_seed(settings.seed)
         model, tokenizer = make_frozen_lm(settings, labels)
         progress(f"Training {name}: {settings.base} reads {len(data):,} texts on {device}...")
-        reader = _Reader(model.to(device), tokenizer, settings, autocast)
-        rows, numbers = reader.features_of(data.texts, data.numbers(labels).tolist(), progress)
-        _fit_head(model.to("cpu"), rows, numbers)
+        # Weights in bfloat16 where it is fast; those that are saved stay as they are.
+        read_by = (model if autocast is None else deepcopy(model).bfloat16()).to(device)
+        reader = _Reader(read_by, tokenizer, settings)
+        rows = reader.rows_of(data.texts, data.numbers(labels).tolist(), progress)
+        _fit_head(model.to("cpu"), rows)
         model.eval().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         with torch.inference_mode():
-            found = model.score(model.scaled(rows)).argmax(dim=1)
-    accuracy = float((found == numbers).float().mean())
-    progress(f"Training {name}: {len(rows):,} texts and beginnings, {accuracy:.1%} of them right")
+            found = model.score(model.scaled(rows.features)).argmax(dim=1)
+    accuracy = float((found == rows.numbers).float().mean())
+    count = len(rows.numbers)
+    progress(f"Training {name}: {count:,} texts and beginnings, {accuracy:.1%} of them right")
     return {
         "settings": asdict(settings),
         "device": device,
-        "autocast": None if autocast is None else "bfloat16",
+        "read_in": "float32" if autocast is None else "bfloat16",
         "texts": len(data),
-        "rows": len(rows),
+        "rows": count,
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "train_accuracy": accuracy,
     }
@@ -133,6 +142,7 @@ def make_frozen_lm(
         start_token_id=start,
         pad_token_id=tokenizer.pad_token_id,
         layers=sorted({round(last * part / LAYERS) for part in range(1, LAYERS + 1)}),
+        head_width=NETWORKS * WIDTH,
         id2label=dict(enumerate(labels)),
         label2id={label: number for number, label in enumerate(labels)},
         problem_type="single_label_classification",
@@ -145,6 +155,15 @@ def make_frozen_lm(
     return model, tokenizer
 
 
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """features [rows, features], number of each row's label [rows], how much it counts [rows]."""
+
+    features: "torch.Tensor"
+    numbers: "torch.Tensor"
+    weights: "torch.Tensor"
+
+
 @dataclass(frozen=True)
 class _Reader:
     """Reads texts, and returns features of each and of a beginning of it."""
@@ -152,32 +171,33 @@ class _Reader:
     model: "FrozenLMForSequenceClassification"
     tokenizer: "PreTrainedTokenizerBase"
     settings: FrozenLMSettings
-    autocast: Autocast | None
 
-    def features_of(
+    def rows_of(
         self, texts: Sequence[str], numbers: Sequence[int], progress: Callable[[str], None]
-    ) -> "tuple[torch.Tensor, torch.Tensor]":
-        """Return features [rows, features], and the number of each row's label."""
+    ) -> _Rows:
+        """Return rows of all texts, of a beginning of each, and of changed copies."""
         import torch
 
         chance = Random(self.settings.seed)
-        rows, row_numbers, read = [], [], 0
+        items = [(text, number, 1.0) for text, number in zip(texts, numbers, strict=True)]
+        for at in chance.sample(range(len(texts)), round(self.settings.changed_share * len(texts))):
+            items.append((disguised(texts[at], chance), numbers[at], CHANGED_WEIGHT))
+        features, row_numbers, weights, read = [], [], [], 0
         told = 0.1
-        for positions in _batches(texts, chance):
-            for found in self._read([self._changed(texts[at], chance) for at in positions], chance):
-                rows.append(found)
-                row_numbers += [numbers[at] for at in positions]
-            read += len(positions)
-            if read >= told * len(texts):
-                progress(f"Read {read:,} of {len(texts):,} texts")
-                told = read / len(texts) + 0.1
-        return torch.cat(rows), torch.tensor(row_numbers)
+        for batch in _batches(items, chance):
+            whole, beginnings = self._read([text for text, _, _ in batch], chance)
+            features += [whole, beginnings]
+            row_numbers += [number for _, number, _ in batch] * 2
+            weights += [weight for _, _, weight in batch]
+            weights += [weight * BEGINNING_WEIGHT for _, _, weight in batch]
+            read += len(batch)
+            if read >= told * len(items):
+                progress(f"Read {read:,} of {len(items):,} texts")
+                told = read / len(items) + 0.1
+        return _Rows(torch.cat(features), torch.tensor(row_numbers), torch.tensor(weights))
 
-    def _changed(self, text: str, chance: Random) -> str:
-        return disguised(text, chance) if chance.random() < self.settings.changed_share else text
-
-    def _read(self, texts: Sequence[str], chance: Random) -> "Iterator[torch.Tensor]":
-        """Yield features of the texts, then of a beginning of each."""
+    def _read(self, texts: Sequence[str], chance: Random) -> "list[torch.Tensor]":
+        """Return features of the texts, and of a beginning of each, [texts, features] both."""
         import torch
 
         from ivme.models.frozen_lm import features
@@ -194,36 +214,52 @@ class _Reader:
         lengths = [max(LEAST_TOKENS, int(n * chance.random())) for n in mask.sum(dim=1).tolist()]
         place = torch.arange(mask.shape[1], device=mask.device)
         is_early = place < torch.tensor(lengths, device=mask.device)[:, None]
-        with torch.inference_mode(), self.autocast() if self.autocast else nullcontext():
+        with torch.inference_mode():
             reading = self.model.read(encoded["input_ids"])
-        for part in (mask, mask * is_early):
-            yield features(reading, part).float().cpu()
+        return [features(reading, part).float().cpu() for part in (mask, mask * is_early)]
 
 
-def _batches(texts: Sequence[str], chance: Random) -> list[list[int]]:
-    """Return positions of texts of like length together, the batches in random order."""
-    order = sorted(range(len(texts)), key=lambda at: len(texts[at]))
-    batches = [order[at : at + READ_AT_ONCE] for at in range(0, len(order), READ_AT_ONCE)]
+def _batches(items: Sequence[Item], chance: Random) -> list[list[Item]]:
+    """Return items of like length together, the batches in random order."""
+    ordered = sorted(items, key=lambda item: len(item[0]))
+    batches = [ordered[at : at + READ_AT_ONCE] for at in range(0, len(ordered), READ_AT_ONCE)]
     chance.shuffle(batches)
     return batches
 
 
-def _fit_head(
-    model: "FrozenLMForSequenceClassification", rows: "torch.Tensor", numbers: "torch.Tensor"
-) -> None:
-    """Train the small network on features [rows, features] and labels' numbers [rows]."""
+def _fit_head(model: "FrozenLMForSequenceClassification", rows: _Rows) -> None:
+    """Train small networks on the rows, and make the model's the mean of them."""
     import torch
-    from torch import nn
 
     from ivme.models.frozen_lm import FIGURES
 
-    model.center.copy_(rows.mean(dim=0))
-    model.rate.copy_(1 / rows.std(dim=0).clamp(min=LEAST_DEVIATION))
+    whole = rows.features[rows.weights == 1.0]
+    model.center.copy_(whole.mean(dim=0))
+    model.rate.copy_(1 / whole.std(dim=0).clamp(min=LEAST_DEVIATION))
     model.rate[:FIGURES] *= FIGURES_WEIGHT
-    inputs = model.scaled(rows)
-    first, activation, last = model.score
+    inputs = model.scaled(rows.features)
+    fitted = [_fit_network(inputs, rows, model.config.num_labels) for _ in range(NETWORKS)]
+    # Side by side they are one network, and what it says is their mean.
+    model.score.load_state_dict(
+        {
+            "0.weight": torch.cat([one.weight for one, _ in fitted]),
+            "0.bias": torch.cat([one.bias for one, _ in fitted]),
+            "2.weight": torch.cat([one.weight for _, one in fitted], dim=1) / NETWORKS,
+            "2.bias": torch.stack([one.bias for _, one in fitted]).mean(dim=0),
+        }
+    )
+
+
+def _fit_network(
+    inputs: "torch.Tensor", rows: _Rows, label_count: int
+) -> "tuple[nn.Linear, nn.Linear]":
+    """Return the two layers of a network trained on inputs [rows, features]."""
+    import torch
+    from torch import nn
+
+    first, last = nn.Linear(inputs.shape[1], WIDTH), nn.Linear(WIDTH, label_count)
     network = nn.Sequential(
-        nn.Dropout(FEATURE_DROPOUT), first, activation, nn.Dropout(HEAD_DROPOUT), last
+        nn.Dropout(FEATURE_DROPOUT), first, nn.GELU(), nn.Dropout(HEAD_DROPOUT), last
     )
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
@@ -232,7 +268,10 @@ def _fit_head(
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * (1 - epoch / EPOCHS)
         for batch in torch.randperm(len(inputs)).split(BATCH_SIZE):
-            loss = nn.functional.cross_entropy(network(inputs[batch]), numbers[batch])
+            losses = nn.functional.cross_entropy(
+                network(inputs[batch]), rows.numbers[batch], reduction="none"
+            )
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            (losses * rows.weights[batch]).mean().backward()
             optimizer.step()
+    return first, last

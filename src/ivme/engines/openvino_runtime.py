@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ivme.engines.openvino_gated import keep_gated_layers_apart
 from ivme.engines.protocol import EngineOptions
 from ivme.errors import OutOfMemoryError, RefusedError, UsageError
 from ivme.hardware.signal_stack import kept_signal_stack
@@ -173,10 +174,11 @@ def _compile(path: Path, config: Mapping[str, Any], shape: tuple[int, ...] | Non
     core = openvino.Core()
     try:
         with kept_signal_stack():
-            if shape is None:
-                return core.compile_model(str(path), "CPU", config)
             network = core.read_model(str(path))
-            network.reshape({port.any_name: list(shape) for port in network.inputs})
+            if shape is not None:
+                network.reshape({port.any_name: list(shape) for port in network.inputs})
+            if config["INFERENCE_NUM_THREADS"] == 1:
+                keep_gated_layers_apart(network)
             return core.compile_model(network, "CPU", config)
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):

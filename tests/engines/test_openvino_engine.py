@@ -421,4 +421,5 @@ os._exit(any(one.is_alive() for one in threads))  # a hung one would hold up the
 
 
 def test_first_calls_of_several_threads_do_not_wait_for_each_other() -> None:
-    subprocess.run([sys.executable, "-c", FIRST_CALLS], check=True, timeout=600)
+    result = subprocess.run([sys.executable, "-c", FIRST_CALLS], timeout=600)
+    assert result.returncode == 0  # 1: some of them still wait

@@ -1,10 +1,12 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from ivme.bench.configuration import BenchConfig
 from ivme.diagnose.settings import StepSettings
+from ivme.engines.protocol import EngineOptions
 from ivme.errors import UsageError
 from ivme.hardware.threads import (
     MOST_THREADS,
@@ -14,6 +16,7 @@ from ivme.hardware.threads import (
     openvino_config,
     torch_threads,
 )
+from ivme.serve.configuration import ServeConfig
 from ivme.tune.configuration import CORPUS, TextSource, TuneConfig
 
 APPLY = """
@@ -92,3 +95,7 @@ def test_threads_that_no_machine_gains_by_are_refused_before_they_start(count):
         TuneConfig(model="preset:bert-tiny", texts=TextSource(file=CORPUS), threads=(1, count))
     with pytest.raises(UsageError, match=f"threads={count}"):
         StepSettings(threads=count)
+    with pytest.raises(UsageError, match=f"threads={count}"):
+        EngineOptions(threads=count)
+    with pytest.raises(UsageError, match=f"threads={count}"):
+        ServeConfig(folder=Path("model"), threads=count)

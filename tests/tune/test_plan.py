@@ -284,6 +284,10 @@ EDITS = {
     "a kind as a list": (("kind", ["classifier"]), "expected a text"),
     "an unknown precision": (("variant", "precision", "int3"), "precision='int3'; onnxruntime has"),
     "no threads": (("variant", "threads", 0), "threads=0; expected a number of 1 or more"),
+    "too many threads": (
+        ("variant", "threads", 5000),
+        "threads=5000; expected .* at most 1,024",
+    ),
     "threads as text": (("variant", "threads", "2"), "threads='2'; expected a number"),
     "a batch of none": (("variant", "batching", {"batch_size": 0}), "batching: batch_size=0"),
     "a batch as text": (("variant", "batching", {"batch_size": "8"}), "batching: "),

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from ivme.hardware.threads import check_threads
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -29,7 +31,10 @@ PRECISIONS = {  # what an engine may compute in
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
-    """How an engine is to run a model. Nothing here is left to a library's default."""
+    """How an engine is to run a model. Nothing here is left to a library's default.
+
+    Raises UsageError where the number of threads cannot be meant: libraries would start them.
+    """
 
     threads: int = 1
     max_length: int | None = None  # tokens; longer texts are cut; None: the model's own limit
@@ -38,6 +43,9 @@ class EngineOptions:
     new_tokens: int = 16  # generated tokens a text, exactly; generating models only
     precision: str | None = None  # one of the engine's own; None: as loaded, or else its first
     calibration_texts: tuple[str, ...] = ()  # that "int8-static" takes its ranges from
+
+    def __post_init__(self) -> None:
+        check_threads(self.threads)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from ivme.ensemble.ensemble_json import GroupEntry, read_ensemble_json
-from ivme.ensemble.groups import MemberGroup, TabularGroup, checked_threads
+from ivme.ensemble.groups import MemberGroup, TabularGroup
 from ivme.ensemble.manifest import Files, check_file, read_manifest, write_manifest
 from ivme.ensemble.stacking import Stacking
 from ivme.ensemble.transformer_opening import open_transformer
 from ivme.errors import UsageError
+from ivme.hardware.threads import check_threads
 
 ENSEMBLE_FILE = "ensemble.json"
 EVALUATION_FILE = "evaluation.json"
@@ -125,7 +126,7 @@ class EnsembleFolder:
         """
         group = self.group_of(group_name)
         if threads is not None:
-            checked_threads(threads)
+            check_threads(threads)
         progress(f"Loading {', '.join(group.members)}...")
         self._check_below(f"{group.folder}/")
         if group.kind == TABULAR:

@@ -56,7 +56,8 @@ class TabularGroup:
         self.names = tuple(members.members)
         self.labels = members.labels
         self.notes: tuple[str, ...] = ()
-        self.threads = checked_threads(threads)
+        check_threads(threads)
+        self.threads = threads
 
     @staticmethod
     def load(folder: str | Path, *, threads: int = 1) -> "TabularGroup":
@@ -124,7 +125,7 @@ class TransformerMember:
         from ivme.tune.plan import load_plan
 
         if threads is not None:
-            checked_threads(threads)
+            check_threads(threads)
         predictor = load_plan(folder, verify=verify, threads=threads, max_length=max_length)
         try:
             return TransformerMember(name, predictor, labels, threshold=threshold)
@@ -195,12 +196,6 @@ def check_labels(name: str, found: Sequence[str], expected: Sequence[str]) -> No
             f"member {name} knows the labels {', '.join(found) or 'none'}, the ensemble "
             f"{', '.join(expected)}; train it again on the same data"
         )
-
-
-def checked_threads(threads: int) -> int:
-    """Return the number of threads; raises UsageError as check_threads does."""
-    check_threads(threads)
-    return threads
 
 
 def readable_text(text: str, max_characters: int) -> str:

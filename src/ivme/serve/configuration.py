@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from ivme.errors import UsageError
+from ivme.hardware.threads import check_threads
 
 LEAST = {  # the least value that makes sense of each bound
     "workers": 1,
@@ -56,10 +57,10 @@ class ServeConfig:
         for name, least in LEAST.items():
             if not getattr(self, name) >= least:
                 raise UsageError(f"{name}={getattr(self, name)}; expected {least} or more")
-        for name in ("threads", "max_batch_tokens"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name}={value}; expected 1 or more")
+        if self.threads is not None:
+            check_threads(self.threads)
+        if self.max_batch_tokens is not None and self.max_batch_tokens < 1:
+            raise UsageError(f"max_batch_tokens={self.max_batch_tokens}; expected 1 or more")
         for name in ("timeout_s", "stop_timeout_s"):
             if not math.isfinite(getattr(self, name)):
                 raise UsageError(f"{name}={getattr(self, name)}; expected a finite number")

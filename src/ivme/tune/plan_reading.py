@@ -10,6 +10,7 @@ from ivme.engines.batch_costs import cost_from
 from ivme.engines.batching import Batching
 from ivme.engines.registry import ENGINES, get_engine
 from ivme.errors import PlanError, UsageError
+from ivme.hardware.threads import MOST_THREADS
 from ivme.tune.plan import FORMAT, FORMAT_VERSION, Plan
 from ivme.tune.variants import Variant
 
@@ -93,8 +94,11 @@ def _variant_from(path: Path, content: Mapping[str, Any]) -> Variant:
             f"{path}: engine={content['engine']!r}; expected one of {', '.join(sorted(ENGINES))}"
         )
     _check_precision(path, content["engine"], content["precision"])
-    if not _count(content["threads"]):
-        raise PlanError(f"{path}: threads={content['threads']!r}; expected a number of 1 or more")
+    if not _count(content["threads"]) or content["threads"] > MOST_THREADS:
+        raise PlanError(
+            f"{path}: threads={content['threads']!r}; expected a number of 1 or more, at most "
+            f"{MOST_THREADS:,}"
+        )
     return Variant(
         engine=content["engine"],
         precision=content["precision"],

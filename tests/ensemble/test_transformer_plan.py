@@ -9,6 +9,7 @@ from ivme.ensemble.transformer_plan import PlanSettings, _QuickChoice, make_plan
 from ivme.errors import IvmeError
 from ivme.hardware import ceilings_cache
 from ivme.hardware.ceilings import CeilingPlan
+from ivme.measure.records import record_to_json
 from ivme.tune import tuning
 from ivme.tune.plan import load_plan
 
@@ -32,7 +33,7 @@ def test_a_search_with_labels_ends_in_a_plan(weights, tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "peak_memory_alone", lambda *_: None)
     gc.freeze()  # a search collects after each variant: not what was there before
     lines, records = [], []
-    settings = PlanSettings(search_s=3.0, engines=("transformers:float32",))
+    settings = PlanSettings(search_s=3.0, engines=("transformers:float32", "openvino:int4"))
     try:
         facts = make_plan(
             "BERT",
@@ -46,7 +47,12 @@ def test_a_search_with_labels_ends_in_a_plan(weights, tmp_path, monkeypatch):
     finally:
         gc.unfreeze()
     assert facts["how"] == "search"
-    assert [(one.kind, one.settings["model"]) for one in records] == [("tune", "BERT")]
+    (record,) = records
+    assert (record.kind, record.settings["model"]) == ("tune", "BERT")
+    assert {one.configuration["model"] for one in record.measurements} == {"BERT"}
+    written = record_to_json(record) + (tmp_path / "plan" / "plan.json").read_text("utf-8")
+    assert str(weights) not in written  # a draft's folder, and gone by then
+    assert "judged.csv" not in written
     assert lines == ["Tuning BERT: a search of 3 s...", f"BERT runs on {facts['variant']}"]
     with load_plan(tmp_path / "plan") as predict:
         assert predict.labels == LABELS

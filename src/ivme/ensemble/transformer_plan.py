@@ -34,6 +34,7 @@ QUICK = (
     ("transformers", "float32"),
 )
 EXACT = "float32"
+HELD_OUT = "held-out texts"  # in records, for the file that quality was judged on
 PROBE_TEXTS = 4  # that say how long a text takes
 MOST_CHARACTERS = 100_000  # of a text that is judged
 
@@ -139,6 +140,7 @@ def _search(
             csv.writer(file).writerows([("text", "label"), *rows])
         config = TuneConfig(
             model=str(weights),
+            name=name,
             texts=TextSource(file=str(path), column="text"),
             labels="label",
             max_quality_loss=settings.max_quality_loss,
@@ -152,7 +154,8 @@ def _search(
         result = run_tune(config, folder, command=("ivme", "ensemble", "train"))
     if not result.record.is_complete:
         raise KeyboardInterrupt  # what it was for ends, and the draft with the search's journal
-    on_search(_of_member(result.record, name))
+    texts = {**result.record.settings["texts"], "file": HELD_OUT}  # the file is gone
+    on_search(replace(result.record, settings={**result.record.settings, "texts": texts}))
     if result.plan is None or result.chosen is None:
         progress(f"{name} stays in {EXACT}: {result.failure}")
         return None
@@ -163,15 +166,6 @@ def _search(
         "variant": result.plan.variant.label,
         "quality": result.chosen.quality,
     }
-
-
-def _of_member(record: "Record", name: str) -> "Record":
-    """Return the record with the member's name for its model, whose folder is a draft's."""
-    measurements = tuple(
-        replace(one, configuration={**one.configuration, "model": name})
-        for one in record.measurements
-    )
-    return replace(record, settings={**record.settings, "model": name}, measurements=measurements)
 
 
 class _QuickChoice:

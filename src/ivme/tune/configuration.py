@@ -17,8 +17,9 @@ OBJECTIVES = {
 class TuneConfig:
     """A search for the fastest variant that keeps quality.
 
-    engines: names, or NAME:PRECISION; empty: all that are registered. tokens: time made-up texts
-    of exactly so many tokens in place of the given ones; quality is judged on the given ones.
+    engines: names, or NAME:PRECISION; empty: all that are registered. name: what the record and the
+    plan call the model, for a folder that will be gone; None: as it is given. tokens: time made-up
+    texts of exactly so many tokens in place of the given ones; quality is judged on the given ones.
 
     Raises UsageError where a value is out of range.
     """
@@ -41,6 +42,7 @@ class TuneConfig:
     device: str | None = None  # None: the fastest that is there
     kind: str | None = None
     seed: int = 0
+    name: str | None = None
 
     def __post_init__(self) -> None:
         from ivme.tune.quality import check_budget
@@ -72,5 +74,5 @@ class TuneConfig:
         return () if value is None else (value,)
 
     def as_settings(self) -> dict[str, Any]:
-        """Return the configuration as a record keeps it."""
-        return asdict(self)
+        """Return the configuration as a record keeps it, with the model as it is called."""
+        return {**asdict(self), "model": self.name or self.model}

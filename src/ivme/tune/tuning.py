@@ -5,7 +5,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,7 +82,7 @@ def run_tune(
     place = settle_place(None, listener.tell, notes.append)
     warm_libraries()
     device, reason = place.device(config.device)
-    model = load_model(config.model, device=device, kind=config.kind, clock=clock)
+    model = _load(config, device, clock)
     material = gather(config, model)
     traps = map(str, find_model_traps(model, material.judged[:1]))
     notes += [f"device {device}: {reason}", *model.notes, *traps, *material.notes]
@@ -147,7 +147,7 @@ def make_search(
             "metric": config.metric,
             "is_judged": not is_random,
         },
-        reload=lambda device: load_model(config.model, device=device, kind=config.kind),
+        reload=lambda device: _load(config, device, clock),
         allow_truncation=config.allow_truncation,
         seed=config.seed,
     )
@@ -169,6 +169,11 @@ def make_search(
     if journal.was_replaced:
         search.notes.append("the journal there was of another search, and was begun anew")
     return search
+
+
+def _load(config: TuneConfig, device: str, clock: Clock) -> LoadedModel:
+    model = load_model(config.model, device=device, kind=config.kind, clock=clock)
+    return model if config.name is None else replace(model, reference=config.name)
 
 
 def open_journal(

@@ -128,7 +128,7 @@ def test_in_8_bits_it_answers_nearly_as_pytorch_does(
 
     assert 0 < difference < LOOSE[field]  # 0 would mean that nothing was quantized
     assert session.precision == precision
-    assert "OpenVINO runs the matrix products" in session.notes[-1]
+    assert "OpenVINO's matrix products:" in session.notes[-1]
     assert " in int8" in session.notes[-1]
 
 
@@ -142,9 +142,7 @@ def test_bfloat16_runs_the_files_of_float32_and_says_so(
     difference = largest_difference(session.predict(texts), expected(model, texts), "probabilities")
 
     assert 0 < difference < LOOSE["probabilities"]
-    assert session.notes == (
-        "OpenVINO runs the matrix products 14 in bfloat16, the rest in bfloat16",
-    )
+    assert session.notes == ("OpenVINO's matrix products: 14 in bfloat16; the rest in bfloat16",)
 
 
 @pytest.mark.parametrize(("precision", "least"), [("int8", 0.99), ("int4", 0.95)])

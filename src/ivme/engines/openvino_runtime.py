@@ -98,7 +98,7 @@ class CompiledNetwork:
         counts = self.product_precisions()
         products = ", ".join(f"{count} in {name}" for name, count in sorted(counts.items()))
         hint = NAMES.get(self.precision_hint, self.precision_hint)
-        return f"OpenVINO runs the matrix products {products}, the rest in {hint}"
+        return f"OpenVINO's matrix products: {products}; the rest in {hint}"
 
     def close(self) -> None:
         """Free the model and the requests."""

@@ -1,10 +1,15 @@
-"""What every test shares: a cache folder of this run, so that presets are made once."""
+"""What every test shares: a cache folder of this run, so that presets are made once; and Ctrl-C."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Started in the background, a shell has Ctrl-C ignored, and what is started here would inherit it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

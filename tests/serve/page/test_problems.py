@@ -1,7 +1,7 @@
 # ruff: noqa: RUF001 - Turkish has letters that look like others
 import pytest
 from playwright.sync_api import expect
-from wire_double import CUT, LONG_TEXT, MEMBERS, START
+from wire_double import CUT, HOLD, LONG_TEXT, MEMBERS, START
 
 pytestmark = pytest.mark.browser
 
@@ -62,11 +62,14 @@ def test_the_wait_that_the_server_asks_for_is_counted_down(visit, double, retry_
 
 
 def test_a_connection_cut_in_the_middle_keeps_what_arrived(visit, double):
-    double.script = [START, ("member", MEMBERS[0]), CUT]
+    double.script = [START, ("member", MEMBERS[0]), HOLD, CUT]
     page = visit()
     analyze(page)
+    drf = page.locator("#bars [data-name=DRF]")
+    expect(drf).to_contain_text("Human 58%")
+    double.release()  # not before: a browser drops what it has not yet handed on
     expect(page.locator("#problem h3")).to_have_text("The connection was lost")
-    expect(page.locator("#bars [data-name=DRF]")).to_contain_text("Human 58%")
+    expect(drf).to_contain_text("Human 58%")
     expect(page.locator("#bars [data-name=BERT]")).to_have_text("BERTno answer")
     expect(page.locator("#entries li")).to_have_count(0)
     assert "ERR_INCOMPLETE_CHUNKED_ENCODING" in visit.complaints.pop()

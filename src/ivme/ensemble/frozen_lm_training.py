@@ -30,7 +30,7 @@ LAYERS = 5  # whose hidden states are read, evenly spread, the last one among th
 READ_AT_ONCE = 2  # texts; more fall out of the cache
 LEAST_TOKENS = 40  # in a beginning
 LEAST_DEVIATION = 0.01  # of a feature, below which it is rounding that differs
-BEGINNING_WEIGHT, CHANGED_WEIGHT = 0.1, 0.3  # of such a row, where a whole text counts 1
+WHOLE_WEIGHT, BEGINNING_WEIGHT, CHANGED_WEIGHT = 1.0, 0.1, 0.3  # how much such a row counts
 FIGURES_WEIGHT = 4.0  # of a figure beside a hidden state's mean: there are fewer of them
 NETWORKS, WIDTH = 3, 128  # trained apart; their mean is as good as the best of them
 EPOCHS, BATCH_SIZE = 15, 64
@@ -179,7 +179,7 @@ class _Reader:
         import torch
 
         chance = Random(self.settings.seed)
-        items = [(text, number, 1.0) for text, number in zip(texts, numbers, strict=True)]
+        items = [(text, number, WHOLE_WEIGHT) for text, number in zip(texts, numbers, strict=True)]
         for at in chance.sample(range(len(texts)), round(self.settings.changed_share * len(texts))):
             items.append((disguised(texts[at], chance), numbers[at], CHANGED_WEIGHT))
         features, row_numbers, weights, read = [], [], [], 0
@@ -192,7 +192,7 @@ class _Reader:
             weights += [weight * BEGINNING_WEIGHT for _, _, weight in batch]
             read += len(batch)
             if read >= told * len(items):
-                progress(f"Read {read:,} of {len(items):,} texts")
+                progress(f"Read {read:,} of {len(items):,} texts and changed copies")
                 told = read / len(items) + 0.1
         return _Rows(torch.cat(features), torch.tensor(row_numbers), torch.tensor(weights))
 
@@ -233,7 +233,9 @@ def _fit_head(model: "FrozenLMForSequenceClassification", rows: _Rows) -> None:
 
     from ivme.models.frozen_lm import FIGURES
 
-    whole = rows.features[rows.weights == 1.0]
+    whole = rows.features[
+        rows.weights == WHOLE_WEIGHT
+    ]  # what most texts will be says what is usual
     model.center.copy_(whole.mean(dim=0))
     model.rate.copy_(1 / whole.std(dim=0).clamp(min=LEAST_DEVIATION))
     model.rate[:FIGURES] *= FIGURES_WEIGHT

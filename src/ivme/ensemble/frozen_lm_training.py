@@ -233,9 +233,7 @@ def _fit_head(model: "FrozenLMForSequenceClassification", rows: _Rows) -> None:
 
     from ivme.models.frozen_lm import FIGURES
 
-    whole = rows.features[
-        rows.weights == WHOLE_WEIGHT
-    ]  # what most texts will be says what is usual
+    whole = rows.features[rows.weights == WHOLE_WEIGHT]  # as most texts to judge will be
     model.center.copy_(whole.mean(dim=0))
     model.rate.copy_(1 / whole.std(dim=0).clamp(min=LEAST_DEVIATION))
     model.rate[:FIGURES] *= FIGURES_WEIGHT

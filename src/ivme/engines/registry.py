@@ -12,6 +12,7 @@ ENGINES = {  # name -> module and class
     "transformers": "ivme.engines.transformers_engine:TransformersEngine",
     "pipeline": "ivme.engines.pipeline_engine:PipelineEngine",
     "prepacked": "ivme.engines.prepacked_engine:PrepackedEngine",
+    "fused": "ivme.engines.fused_engine:FusedEngine",
     "compile": "ivme.engines.compile_engine:CompileEngine",
     "torchao": "ivme.engines.torchao_engine:TorchaoEngine",
     "bitsandbytes": "ivme.engines.bitsandbytes_engine:BitsAndBytesEngine",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # Tried in this order without a search; float32 loses nothing by definition.
 QUICK = (
+    ("fused", "int8"),
     ("openvino", "int8-static"),
     ("onnxruntime", "int8"),
     ("openvino", "bfloat16"),

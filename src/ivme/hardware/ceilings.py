@@ -208,9 +208,9 @@ def usable_accelerators(inventory: Inventory) -> tuple[str, ...]:
 
 def processor_paths() -> tuple[ProductPath, ...]:
     """Return every way to a product on the processor."""
-    from ivme.hardware.products import onnxruntime, openvino, torch_cpu
+    from ivme.hardware.products import fused, onnxruntime, openvino, torch_cpu
 
-    return (*torch_cpu.paths(), *onnxruntime.paths(), *openvino.paths())
+    return (*torch_cpu.paths(), *onnxruntime.paths(), *openvino.paths(), *fused.paths())
 
 
 def _accelerator_paths(inventory: Inventory) -> tuple[ProductPath, ...]:

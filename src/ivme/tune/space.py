@@ -24,6 +24,7 @@ BASELINE = ("transformers", "float32")  # what everything is held against
 
 # The likeliest first, from docs/measurements; others follow in the order of the registry.
 LIKELY = (
+    ("fused", "int8"),
     ("openvino", "int8-static"),
     ("openvino", "int8"),
     ("prepacked", "int8"),  # among the fastest of those that need no export
@@ -54,7 +55,8 @@ SHAPED = ("openvino",)  # engines that compile the shape of a single text for it
 _COMPILING = ("compile", "torchao")
 _COMPILE_S = 30.0  # of a small network; every bucket of shapes once
 _START_S = 1.0
-_EXPORT_BYTES_PER_S = 30e6  # of float32 weights, written, read and quantized
+_EXPORT_BYTES_PER_S = {"fused": 200e6}  # of float32 weights, quantized and written
+_USUAL_EXPORT_BYTES_PER_S = 30e6  # where libraries convert the network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +135,8 @@ def why_unusable(engine: str, error: BaseException) -> str:
 def preparing_s(engine: Engine, model: "LoadedModel") -> float:
     """Return about how long the engine takes to make the model ready, before it was ever seen."""
     if isinstance(engine, ArtefactEngine):
-        return _START_S + model.parameters * 4 / _EXPORT_BYTES_PER_S
+        rate = _EXPORT_BYTES_PER_S.get(engine.name, _USUAL_EXPORT_BYTES_PER_S)
+        return _START_S + model.parameters * 4 / rate
     return _COMPILE_S if engine.name in _COMPILING else _START_S
 
 

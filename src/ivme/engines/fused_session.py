@@ -1,0 +1,114 @@
+"""Sessions on encoders in the fused kernels: texts in, predictions out, without PyTorch."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ivme.engines import answers
+from ivme.engines._encoder import Encoder, instruction_sets
+from ivme.engines.encoding import count_tokens, encode_arrays, token_limits
+from ivme.engines.fused_weights import FLOATS_FILE, SHAPE_FILE, WEIGHTS_FILE
+from ivme.engines.protocol import EngineOptions, Prediction, StageSeconds
+from ivme.errors import OutOfMemoryError, UsageError
+from ivme.measure.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ivme.models.interface import TextModel
+
+MOST_ROWS = 512  # tokens at once: more leave the caches, and without padding nothing is gained
+
+
+class FusedSession:
+    """One encoder; any number of threads may call it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        model: "TextModel",
+        options: EngineOptions,
+        clock: Clock | None = None,
+        instruction_set: str = "",
+    ) -> None:
+        """Raises OSError, ValueError, KeyError or TypeError where the files are not as written."""
+        shape = json.loads((folder / SHAPE_FILE).read_text(encoding="utf-8"))
+        shape["head"] = [(int(columns), activation) for columns, activation in shape["head"]]
+        self._encoder: Encoder | None = Encoder(
+            # Read, not mapped: in large pages they stream a third faster.
+            weights=np.load(folder / WEIGHTS_FILE, allow_pickle=False),
+            floats=np.load(folder / FLOATS_FILE, mmap_mode="r", allow_pickle=False),
+            instruction_set=instruction_set,
+            **shape,
+        )
+        self.model, self.threads = model, options.threads
+        self.limits = token_limits(model, options)
+        self.precision = "int8"
+        used = instruction_set or instruction_sets()[0]
+        self.notes: tuple[str, ...] = (
+            f"int8 products by {used}, a scale for each token; attention in bfloat16",
+        )
+        self.clock = clock or SystemClock()
+
+    def predict(self, texts: Sequence[str], stages: StageSeconds | None = None) -> list[Prediction]:
+        """Return one prediction a text, in order.
+
+        Raises:
+            OutOfMemoryError: a text does not fit.
+        """
+        start = self.clock.now()
+        batch = encode_arrays(self.model, texts, self.limits)
+        encoded = self.clock.now()
+        output = self._compute(batch)
+        computed = self.clock.now()
+        predictions = answers.read(self.model, output)
+        if stages is not None:
+            stages.encode_s.append(encoded - start)
+            stages.forward_s.append(computed - encoded)
+            stages.decode_s.append(self.clock.now() - computed)
+        return predictions
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the tokens that each text has after truncation; there is no padding."""
+        return count_tokens(self.model, texts, self.limits)
+
+    def close(self) -> None:
+        """Free the encoder and what its calls worked in."""
+        self._encoder = None
+
+    def _compute(self, batch: "Mapping[str, NDArray[np.int64]]") -> "NDArray[np.float32]":
+        """Return logits [B, labels] or vectors [B, D]; the padding is left out."""
+        encoder = self._encoder
+        if encoder is None:
+            raise UsageError("the session was closed before this call; prepare another")
+        is_token = batch["attention_mask"] != 0
+        lengths = is_token.sum(axis=1)
+        ids = batch["input_ids"][is_token]
+        types = batch["token_type_ids"][is_token] if "token_type_ids" in batch else None
+        ends = np.concatenate([[0], lengths.cumsum()])
+        output = np.empty((len(lengths), encoder.columns), dtype=np.float32)
+        try:
+            for first, end in _groups(lengths):
+                rows = slice(ends[first], ends[end])
+                starts = ends[first : end + 1] - ends[first]
+                chosen = None if types is None else types[rows]
+                encoder.encode(starts, ids[rows], chosen, output[first:end], self.threads)
+        except MemoryError as error:
+            raise OutOfMemoryError(
+                f"{self.model.reference} ran out of memory; use shorter texts"
+            ) from error
+        return output
+
+
+def _groups(lengths: "NDArray[np.int64]") -> Iterator[tuple[int, int]]:
+    """Yield first and end of texts that are computed together, MOST_ROWS tokens or one text."""
+    first, tokens = 0, 0
+    for number, length in enumerate(lengths):
+        if tokens + length > MOST_ROWS and number > first:
+            yield first, number
+            first, tokens = number, 0
+        tokens += int(length)
+    yield first, len(lengths)

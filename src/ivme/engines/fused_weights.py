@@ -1,0 +1,125 @@
+"""A network's weights in the layout that csrc/encoder reads: two arrays and a description."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ivme.engines.fused_networks import Family, family_of, part
+from ivme.models.pooling import Pooling
+from ivme.whole_file import write_json
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from ivme.models.loading import LoadedModel
+
+WEIGHTS_FILE = "weights.npy"  # int8, products only
+FLOATS_FILE = "floats.npy"  # float32, all the rest
+SHAPE_FILE = "encoder.json"
+PANEL, GROUP = 16, 4  # columns that lie together, and depth of what one lane multiplies
+LARGEST = 127  # of a quantized weight
+
+
+def write_weights(model: "LoadedModel", folder: Path) -> None:
+    """Write the arrays and encoder.json of a model that fused_networks knows."""
+    family = family_of(model)
+    assert family is not None, "refused before"
+    writer = _Writer()
+    network = model.model
+    base = network.base_model
+    positions = _write_embeddings(writer, base, family)
+    layers = part(base, family.layers)
+    for layer in layers:
+        _write_layer(writer, layer, family)
+    head = []
+    if model.kind == "classifier":
+        for name, activation in family.head:
+            linear = part(network, name)
+            writer.floats(linear.weight, linear.bias)
+            head.append([linear.out_features, activation])
+    config = network.config
+    eps = family.eps if isinstance(family.eps, float) else getattr(config, family.eps)
+    pooling = (model.pooling or Pooling()) if model.kind == "embedding" else Pooling(mode="first")
+    shape = {
+        "width": config.hidden_size,
+        "heads": config.num_attention_heads,
+        "inner": part(layers[0], family.layer[5]).out_features,
+        "layers": len(layers),
+        "vocabulary": base.embeddings.word_embeddings.num_embeddings,
+        "positions": positions,
+        "types": base.embeddings.token_type_embeddings.num_embeddings if family.has_types else 0,
+        "norm_eps": eps,
+        "pooling": pooling.mode,
+        "is_normalized": pooling.is_normalized,
+        "head": head,
+    }
+    np.save(folder / WEIGHTS_FILE, np.concatenate(writer.quantized))
+    np.save(folder / FLOATS_FILE, np.concatenate(writer.exact))
+    write_json(folder / SHAPE_FILE, shape)
+
+
+def quantize(weight: "NDArray[np.float32]") -> "tuple[NDArray[np.int8], NDArray[np.float32]]":
+    """Return int8 weights [N, K], symmetric around 0, and the scale [N] of each row."""
+    scales = np.maximum(np.abs(weight).max(axis=1), np.finfo(np.float32).tiny) / LARGEST
+    return np.rint(weight / scales[:, None]).astype(np.int8), scales.astype(np.float32)
+
+
+def in_panels(quantized: "NDArray[np.int8]") -> "NDArray[np.int8]":
+    """Return weights [N, K] as [N / 16][K / 4][16][4], flat: what an instruction takes together."""
+    rows, depth = quantized.shape
+    panels = quantized.reshape(rows // PANEL, PANEL, depth // GROUP, GROUP)
+    return np.ascontiguousarray(panels.transpose(0, 2, 1, 3)).reshape(-1)
+
+
+class _Writer:
+    """Collects what goes into the two arrays, in the order in which the kernels take it."""
+
+    def __init__(self) -> None:
+        self.quantized: list[NDArray[np.int8]] = []
+        self.exact: list[NDArray[np.float32]] = []
+
+    def floats(self, *tensors: Any) -> None:
+        self.exact += [_array(tensor).reshape(-1) for tensor in tensors]
+
+    def norm(self, norm: Any) -> None:
+        self.floats(norm.weight, norm.bias)
+
+    def linear(self, *layers: Any) -> None:
+        """Add layers that read the same, side by side."""
+        weight = np.concatenate([_array(layer.weight) for layer in layers])
+        quantized, scales = quantize(weight)
+        self.quantized.append(in_panels(quantized))
+        sums = quantized.sum(axis=1, dtype=np.int32).astype(np.float32)
+        self.exact += [scales, sums, np.concatenate([_array(layer.bias) for layer in layers])]
+
+
+def _write_embeddings(writer: _Writer, base: "nn.Module", family: Family) -> int:
+    """Add the tables and their norm; return how many positions there are."""
+    embeddings: Any = base.embeddings
+    places = embeddings.position_embeddings.weight
+    if family.skips_positions:
+        places = places[embeddings.padding_idx + 1 :]
+    writer.floats(embeddings.word_embeddings.weight, places)
+    if family.has_types:
+        writer.floats(embeddings.token_type_embeddings.weight)
+    writer.norm(embeddings.LayerNorm)
+    return len(places)
+
+
+def _write_layer(writer: _Writer, layer: "nn.Module", family: Family) -> None:
+    query, key, value, output, output_norm, up, down, down_norm = (
+        part(layer, name) for name in family.layer
+    )
+    writer.linear(query, key, value)
+    writer.linear(output)
+    writer.norm(output_norm)
+    writer.linear(up)
+    writer.linear(down)
+    writer.norm(down_norm)
+
+
+def _array(tensor: Any) -> "NDArray[np.float32]":
+    array: NDArray[np.float32] = tensor.detach().numpy().astype(np.float32, copy=False)
+    return array

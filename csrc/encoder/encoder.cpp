@@ -63,7 +63,9 @@ void multiply(Team& team, const QuantizedRows& rows, int64_t count, const Quanti
     const int64_t wanted = (4 * team.threads() + units - 1) / units;
     const int64_t chunk = (blocks + smallest(wanted, blocks) - 1) / smallest(wanted, blocks);
     const int64_t chunks = (blocks + chunk - 1) / chunk;
-    const int64_t ahead_bytes = 64 * (1 + depth * kUnit / 64 / (chunk * depth / 64));
+    // All of the next unit by the end of this one, which goes through the depth once a block.
+    const int64_t steps = chunk * depth / kDepth;
+    const int64_t ahead_bytes = 256 * ((unit_bytes + 256 * steps - 1) / (256 * steps));
     alignas(64) int32_t sums[kSlack * kUnit];
     for (int64_t piece = team.next(); piece < units * chunks;) {
         const int64_t following = team.next();

@@ -50,6 +50,7 @@ struct Ahead {
     const int8_t* from = nullptr;
     const int8_t* end = nullptr;
 
+    // Fetches the next `bytes`, a multiple of 64.
     void fetch(int64_t bytes) {
         for (const int8_t* stop = from + bytes; from < stop && from < end; from += 64)
             _mm_prefetch(reinterpret_cast<const char*>(from), _MM_HINT_T1);
@@ -114,15 +115,20 @@ inline void multiply_block(const uint8_t* rows, int64_t row_bytes, int64_t count
     if (count > 16) {
         _tile_zero(2);
         _tile_zero(3);
+        // In pieces: all at once would fill the buffers that loads of tiles wait for.
+        const int64_t piece = ahead_bytes / 4;
         for (int64_t g = 0; g < groups; g += 16) {
             _tile_loadd(6, panels + g * 64, 64);
             _tile_loadd(4, rows + g * kGroup, row_bytes);
+            ahead.fetch(piece);
             _tile_loadd(7, second + g * 64, 64);
             Tile::upper_left();
+            ahead.fetch(piece);
             _tile_loadd(5, rows + 16 * row_bytes + g * kGroup, row_bytes);
             Tile::upper_right();
-            ahead.fetch(ahead_bytes);
+            ahead.fetch(piece);
             Tile::lower_left();
+            ahead.fetch(piece);
             Tile::lower_right();
         }
         _tile_stored(2, to + 16 * kSumBytes, kSumBytes);
@@ -133,8 +139,8 @@ inline void multiply_block(const uint8_t* rows, int64_t row_bytes, int64_t count
             _tile_loadd(4, rows + g * kGroup, row_bytes);
             _tile_loadd(7, second + g * 64, 64);
             Tile::upper_left();
-            Tile::upper_right();
             ahead.fetch(ahead_bytes);
+            Tile::upper_right();
         }
     }
     _tile_stored(0, to, kSumBytes);

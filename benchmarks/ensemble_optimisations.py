@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="NAME")
     parser.add_argument("--bert", default="preset:bert-base")
     parser.add_argument("--roberta", default="preset:roberta-base")
-    parser.add_argument("--engine", default="openvino:int8-static", help="of the ensemble's plans")
+    parser.add_argument("--engine", default="fused:int8", help="of the ensemble's plans")
     parser.add_argument("--threads", type=int, default=2, help="in all, of every way")
     parser.add_argument("--budget", type=float, default=60.0, help="seconds a row")
     parser.add_argument("--seed", type=int, default=0)

@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bert", default="preset:bert-base")
     parser.add_argument("--roberta", default="preset:roberta-base")
-    parser.add_argument("--engine", default="openvino:int8-static", help="NAME:PRECISION")
+    parser.add_argument("--engine", default="fused:int8", help="NAME:PRECISION")
     parser.add_argument("--threads", type=int, default=2, help="in all")
     parser.add_argument("--rounds", type=int, default=100, help="times that one text is scored")
     parser.add_argument("--budget", type=float, default=240.0, help="seconds for the 64 texts")

@@ -71,7 +71,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="preset:bert-base")
-    parser.add_argument("--engine", default="openvino:int8-static", help="NAME:PRECISION")
+    parser.add_argument("--engine", default="fused:int8", help="NAME:PRECISION")
     parser.add_argument("--threads", type=int, default=2, help="in all, of every variant")
     parser.add_argument("--rounds", type=int, default=5, help="times that each variant runs")
     parser.add_argument("--equal-budget", type=float, default=60.0, help="seconds")

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.numpy import save_file
 
 from ivme.engines import _encoder
 from ivme.engines.fused_engine import FusedEngine
 from ivme.engines.fused_session import MOST_ROWS, FusedSession
-from ivme.engines.fused_weights import FLOATS_FILE, SHAPE_FILE, WEIGHTS_FILE, in_panels, quantize
+from ivme.engines.fused_weights import ARRAYS_FILE, SHAPE_FILE, in_panels, map_arrays, quantize
 from ivme.engines.protocol import EngineOptions
 from ivme.engines.registry import get_engine
 from ivme.errors import RefusedError, UsageError
@@ -112,6 +113,13 @@ def session_on(
     if not (folder / SHAPE_FILE).exists():
         FusedEngine().build(model, EngineOptions(), folder)
     return FusedSession(folder, model, EngineOptions(**options), instruction_set=instruction_set)
+
+
+def encoder_in(folder: Path) -> _encoder.Encoder:
+    weights, floats = map_arrays(folder)
+    shape = json.loads((folder / SHAPE_FILE).read_text())
+    shape["head"] = [tuple(layer) for layer in shape["head"]]
+    return _encoder.Encoder(weights=weights, floats=floats, **shape)
 
 
 def logits(model: LoadedModel, texts: list[str]) -> np.ndarray:
@@ -227,12 +235,7 @@ def test_padding_on_the_left_changes_nothing(tiny: LoadedModel, folder: Path) ->
 
 
 def test_second_segments_have_their_own_type(tiny: LoadedModel, folder: Path) -> None:
-    shape = json.loads((folder / SHAPE_FILE).read_text())
-    encoder = _encoder.Encoder(
-        weights=np.load(folder / WEIGHTS_FILE),
-        floats=np.load(folder / FLOATS_FILE),
-        **{**shape, "head": [tuple(layer) for layer in shape["head"]]},
-    )
+    encoder = encoder_in(folder)
     inputs = tiny.tokenizer("the value", "of a list", return_tensors="np")
     ids, types = (inputs[name][0].astype(np.int64) for name in ("input_ids", "token_type_ids"))
     assert types.max() == 1
@@ -342,12 +345,20 @@ def test_a_processor_without_the_instructions_is_refused(
         FusedEngine().open(folder, tiny, EngineOptions())
 
 
-def cut(folder: Path) -> None:
-    np.save(folder / WEIGHTS_FILE, np.load(folder / WEIGHTS_FILE)[:-1])
+def rewrite(folder: Path, weights: slice, added: int) -> None:
+    own, floats = map_arrays(folder)
+    floats = np.concatenate([floats, np.zeros(added, np.float32)])
+    save_file({"weights": own[weights].copy(), "floats": floats}, folder / ARRAYS_FILE)
 
 
-def lengthen(folder: Path) -> None:
-    np.save(folder / FLOATS_FILE, np.append(np.load(folder / FLOATS_FILE), np.float32(0)))
+def truncate(folder: Path) -> None:
+    content = (folder / ARRAYS_FILE).read_bytes()
+    (folder / ARRAYS_FILE).write_bytes(content[: len(content) // 2])
+
+
+def retype(folder: Path) -> None:
+    arrays = {"weights": np.zeros(4, np.float32), "floats": np.zeros(4, np.float32)}
+    save_file(arrays, folder / ARRAYS_FILE)
 
 
 def narrow(folder: Path) -> None:
@@ -355,15 +366,13 @@ def narrow(folder: Path) -> None:
     (folder / SHAPE_FILE).write_text(json.dumps({**shape, "width": 100}))
 
 
-def pickled(folder: Path) -> None:
-    np.save(folder / WEIGHTS_FILE, np.array([print], dtype=object), allow_pickle=True)
-
-
 DAMAGES: dict[str, Callable[[Path], None]] = {
-    "weights holds too few values": cut,
-    "floats holds too many values": lengthen,
+    "weights holds too few values": lambda folder: rewrite(folder, slice(-1), 0),
+    "floats holds too many values": lambda folder: rewrite(folder, slice(None), 1),
+    "mmap length": truncate,
+    "weights in encoder.safetensors is no row of I8": retype,
+    "is cut off or no safetensors": lambda folder: (folder / ARRAYS_FILE).write_bytes(b"\xff" * 99),
     "multiples of 64": narrow,
-    "allow_pickle": pickled,
     "No such file": lambda folder: (folder / SHAPE_FILE).unlink(),
 }
 
@@ -393,12 +402,7 @@ def test_damaged_files_are_named(
 def test_arrays_that_do_not_fit_are_refused(
     folder: Path, starts: list[int], ids: list[int], said: str
 ) -> None:
-    shape = json.loads((folder / SHAPE_FILE).read_text())
-    encoder = _encoder.Encoder(
-        weights=np.load(folder / WEIGHTS_FILE),
-        floats=np.load(folder / FLOATS_FILE),
-        **{**shape, "head": [tuple(layer) for layer in shape["head"]]},
-    )
+    encoder = encoder_in(folder)
     answers = np.empty((len(starts) - 1, encoder.columns), np.float32)
     with pytest.raises(ValueError, match=said):
         encoder.encode(np.array(starts), np.array(ids), None, answers, 1)

@@ -1,5 +1,6 @@
 """A network's weights in the layout that csrc/encoder reads: two arrays and a description."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 
     from ivme.models.loading import LoadedModel
 
-WEIGHTS_FILE = "weights.npy"  # int8, products only
-FLOATS_FILE = "floats.npy"  # float32, all the rest
+ARRAYS_FILE = "encoder.safetensors"  # "weights", int8: of products; "floats": all the rest
 SHAPE_FILE = "encoder.json"
 PANEL, GROUP = 16, 4  # columns that lie together, and depth of what one lane multiplies
 LARGEST = 127  # of a quantized weight
@@ -24,6 +24,8 @@ LARGEST = 127  # of a quantized weight
 
 def write_weights(model: "LoadedModel", folder: Path) -> None:
     """Write the arrays and encoder.json of a model that fused_networks knows."""
+    from safetensors.numpy import save_file
+
     family = family_of(model)
     assert family is not None, "refused before"
     writer = _Writer()
@@ -55,9 +57,36 @@ def write_weights(model: "LoadedModel", folder: Path) -> None:
         "is_normalized": pooling.is_normalized,
         "head": head,
     }
-    np.save(folder / WEIGHTS_FILE, np.concatenate(writer.quantized))
-    np.save(folder / FLOATS_FILE, np.concatenate(writer.exact))
+    arrays: dict[str, NDArray[Any]] = {
+        "weights": np.concatenate(writer.quantized),
+        "floats": np.concatenate(writer.exact),
+    }
+    save_file(arrays, folder / ARRAYS_FILE)
     write_json(folder / SHAPE_FILE, shape)
+
+
+def map_arrays(folder: Path) -> "tuple[NDArray[np.int8], NDArray[np.float32]]":
+    """Return weights and floats without reading them: pages come as they are touched.
+
+    The library's own reading would copy the table of words, of which a text needs a few rows.
+
+    Raises:
+        OSError, ValueError, KeyError or TypeError: the file is not as it was written.
+    """
+    path = folder / ARRAYS_FILE
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > path.stat().st_size:
+            raise ValueError(f"{path.name} is cut off or no safetensors file")
+        header = json.loads(file.read(length))
+    arrays = []
+    for name, kind, dtype in (("weights", "I8", np.int8), ("floats", "F32", np.float32)):
+        entry = header[name]
+        [size], (start, end) = entry["shape"], entry["data_offsets"]
+        if entry["dtype"] != kind or end - start != size * np.dtype(dtype).itemsize:
+            raise ValueError(f"{name} in {path.name} is no row of {kind}")
+        arrays.append(np.memmap(path, dtype, "r", offset=8 + length + start, shape=(size,)))
+    return arrays[0], arrays[1]
 
 
 def quantize(weight: "NDArray[np.float32]") -> "tuple[NDArray[np.int8], NDArray[np.float32]]":

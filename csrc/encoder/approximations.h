@@ -5,6 +5,8 @@
 
 namespace mm_rec::MM_REC_ISA {
 
+constexpr float kLeastGelu = -0.171f;  // below what GELU gives, rounded to bfloat16
+
 // x times the normal distribution's share below x, to 7e-5 within [-4.2, 4.2], and to 3e-5 |x|
 // beyond. The share is 1/2 + x times a polynomial in x^2, of least error in the product.
 inline Float<16> rough_gelu(Float<16> x) {

@@ -199,8 +199,7 @@ private:
                     if (from.types != nullptr) sum += load<16>(type + c);
                     store<16>(to + c, sum);
                 }
-                normalize_row(to, from.norm, width, model_.norm_eps);
-                quantize_row(to, memory_.narrow, row);
+                normalize_row(to, from.norm, model_.norm_eps, memory_.narrow, row);
             }
         });
     }
@@ -247,7 +246,7 @@ private:
                      store<16>(memory_.inner + row * model_.inner + column, rough_gelu(value));
                  });
         team_.each_row(rows, [&](int64_t row) {
-            quantize_row(memory_.inner + row * model_.inner, memory_.wide, row);
+            quantize_activated_row(memory_.inner + row * model_.inner, memory_.wide, row);
         });
         add_product(layer.down, memory_.wide, x, rows);
         normalize(layer.down_norm, x, rows);
@@ -263,8 +262,7 @@ private:
 
     void normalize(const Norm& norm, float* x, int64_t rows) {
         team_.each_row(rows, [&](int64_t row) {
-            normalize_row(x + row * model_.width, norm, model_.width, model_.norm_eps);
-            quantize_row(x + row * model_.width, memory_.narrow, row);
+            normalize_row(x + row * model_.width, norm, model_.norm_eps, memory_.narrow, row);
         });
     }
 

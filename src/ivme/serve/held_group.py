@@ -10,7 +10,8 @@ from ivme.ensemble.groups import MemberGroup, TabularGroup, TransformerMember
 from ivme.serve.channel import Channel, Message
 from ivme.serve.served_model import WARM_UP_S
 
-WARM_TEXT = "A first text, so that the first one that is asked for finds everything in place."
+WARM_TEXT = "A first text, so that the first one that is asked for finds everything in place. "
+LONG = 40  # times that text: more tokens than encoders read
 
 
 class HeldGroup:
@@ -26,7 +27,8 @@ class HeldGroup:
         group = folder.open_group(opening["group"], **opening["arguments"])
         if isinstance(group, TransformerMember):
             group.predictor.keep_to_few_shapes(within_s=WARM_UP_S)
-        group.score_batch([WARM_TEXT])
+        for text in (WARM_TEXT * LONG, WARM_TEXT):  # then memory is as large as it will ever be
+            group.score_batch([text])
         return cls(group)
 
     def describe(self) -> Mapping[str, Any]:

@@ -32,6 +32,7 @@ namespace {
 
 using Bytes = nb::ndarray<nb::ro, int8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Floats = nb::ndarray<nb::ro, float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Words = nb::ndarray<nb::ro, uint16_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Numbers = nb::ndarray<nb::ro, int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Answers = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using HeadWidths = std::vector<std::tuple<int64_t, std::string>>;  // columns and activation
@@ -173,22 +174,25 @@ const EncoderKernels& find_kernels(const std::string& name) {
 
 class BoundEncoder {
 public:
-    BoundEncoder(const Bytes& weights, Floats floats, int64_t width, int64_t heads, int64_t inner,
-                 int64_t layers, int64_t vocabulary, int64_t positions, int64_t types,
-                 float norm_eps, const std::string& pooling, bool is_normalized,
-                 const HeadWidths& head, const std::string& instruction_set)
+    BoundEncoder(const Bytes& weights, Words words, Floats floats, int64_t width, int64_t heads,
+                 int64_t inner, int64_t layers, int64_t positions, int64_t types, float norm_eps,
+                 const std::string& pooling, bool is_normalized, const HeadWidths& head,
+                 const std::string& instruction_set)
         : weights_(weights),
           weight_count_(weights.shape(0)),
+          words_(std::move(words)),
           floats_(std::move(floats)),
-          vocabulary_(vocabulary),
+          vocabulary_(static_cast<int64_t>(words_.shape(0))),
           positions_(positions),
           types_(types),
           kernels_(find_kernels(instruction_set)) {
-        for (const int64_t extent : {width, heads, inner, layers, vocabulary, positions})
+        for (const int64_t extent : {width, heads, inner, layers, vocabulary_, positions})
             if (extent < 1 || extent > kMost) refuse("every extent must be 1 or more.");
         if (width % 64 != 0 || inner % 64 != 0) refuse("width and inner must be multiples of 64.");
         if (width % heads != 0 || width / heads % 16 != 0)
             refuse("heads must divide the width into multiples of 16.");
+        if (static_cast<int64_t>(words_.shape(1)) != width)
+            refuse("words must be [vocabulary, width].");
         model_.width = width;
         model_.heads = heads;
         model_.inner = inner;
@@ -231,7 +235,7 @@ private:
             return {weights.take(depth * columns), scales, sums,
                     floats.take(columns),          depth,  columns};
         };
-        model_.embeddings.words = floats.take(vocabulary_ * width);
+        model_.embeddings.words = words_.data();
         model_.embeddings.positions = floats.take(positions_ * width);
         model_.embeddings.types = types_ > 0 ? floats.take(types_ * width) : nullptr;
         model_.embeddings.norm = norm();
@@ -328,7 +332,8 @@ private:
 
     Weights weights_;
     size_t weight_count_;
-    Floats floats_;  // held, so that they outlive the pointers into them
+    Words words_;  // held, as the floats are, so that they outlive the pointers into them
+    Floats floats_;
     int64_t vocabulary_;
     int64_t positions_;
     int64_t types_;
@@ -380,12 +385,12 @@ NB_MODULE(_encoder, module) {
                nb::arg("instruction_set") = "",
                "Fill sums with the products of u8 rows and panels.");
     nb::class_<BoundEncoder>(module, "Encoder", "An encoder's weights, where they lie.")
-        .def(nb::init<const mm_rec::Bytes&, mm_rec::Floats, int64_t, int64_t, int64_t, int64_t,
-                      int64_t, int64_t, int64_t, float, const std::string&, bool,
+        .def(nb::init<const mm_rec::Bytes&, mm_rec::Words, mm_rec::Floats, int64_t, int64_t,
+                      int64_t, int64_t, int64_t, int64_t, float, const std::string&, bool,
                       const mm_rec::HeadWidths&, const std::string&>(),
-             nb::kw_only(), nb::arg("weights").noconvert(), nb::arg("floats").noconvert(),
-             nb::arg("width"), nb::arg("heads"), nb::arg("inner"), nb::arg("layers"),
-             nb::arg("vocabulary"), nb::arg("positions"), nb::arg("types"), nb::arg("norm_eps"),
+             nb::kw_only(), nb::arg("weights").noconvert(), nb::arg("words").noconvert(),
+             nb::arg("floats").noconvert(), nb::arg("width"), nb::arg("heads"), nb::arg("inner"),
+             nb::arg("layers"), nb::arg("positions"), nb::arg("types"), nb::arg("norm_eps"),
              nb::arg("pooling"), nb::arg("is_normalized"), nb::arg("head"),
              nb::arg("instruction_set") = "")
         .def_prop_ro("columns", &BoundEncoder::columns)

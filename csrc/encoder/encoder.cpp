@@ -189,7 +189,8 @@ private:
         const int64_t width = model_.width;
         team_.each(call_.texts, [&](int64_t text) {
             for (int64_t row = call_.starts[text]; row < call_.starts[text + 1]; ++row) {
-                const float* word = from.words + call_.ids[row] * width;
+                const auto word =
+                    reinterpret_cast<const bf16*>(from.words) + call_.ids[row] * width;
                 const float* position = from.positions + (row - call_.starts[text]) * width;
                 const float* type =
                     from.types + (call_.types == nullptr ? 0 : call_.types[row]) * width;

@@ -40,7 +40,7 @@ struct EncoderLayer {
 };
 
 struct Embeddings {
-    const float* words;      // [vocabulary, D]
+    const uint16_t* words;   // [vocabulary, D], bfloat16
     const float* positions;  // [longest, D]
     const float* types;      // [types, D]; null where there are none
     Norm norm;

@@ -14,10 +14,18 @@ import torch
 import transformers
 from safetensors.numpy import save_file
 
-from ivme.engines import _encoder
+from ivme.engines import _encoder, fused_session
 from ivme.engines.fused_engine import FusedEngine
-from ivme.engines.fused_session import MOST_ROWS, FusedSession
-from ivme.engines.fused_weights import ARRAYS_FILE, SHAPE_FILE, in_panels, map_arrays, quantize
+from ivme.engines.fused_session import MOST_ROWS, PORTABLE, FusedSession
+from ivme.engines.fused_weights import (
+    ARRAYS_FILE,
+    SHAPE_FILE,
+    as_bfloat16,
+    in_panels,
+    map_arrays,
+    quantize,
+    write_weights,
+)
 from ivme.engines.protocol import EngineOptions
 from ivme.engines.registry import get_engine
 from ivme.errors import RefusedError, UsageError
@@ -29,7 +37,7 @@ from ivme.models.pooling import Pooling
 from ivme.models.presets import preset_folder
 
 SETS = _encoder.instruction_sets()
-pytestmark = pytest.mark.skipif(not SETS, reason="needs AVX-512 with VNNI")
+needs_kernels = pytest.mark.skipif(not SETS, reason="needs AVX-512 with VNNI")
 
 WORDS = ("the", "list", "returns", "value", "of", "an", "error", "while", "iterator", "stops")
 SIZES = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 192}
@@ -103,7 +111,7 @@ def tiny() -> LoadedModel:
 @pytest.fixture(scope="module")
 def folder(tiny: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("artefact")
-    FusedEngine().build(tiny, EngineOptions(), folder)
+    write_weights(tiny, folder)
     return folder
 
 
@@ -111,15 +119,14 @@ def session_on(
     model: LoadedModel, folder: Path, instruction_set: str = "", **options: int
 ) -> FusedSession:
     if not (folder / SHAPE_FILE).exists():
-        FusedEngine().build(model, EngineOptions(), folder)
+        write_weights(model, folder)
     return FusedSession(folder, model, EngineOptions(**options), instruction_set=instruction_set)
 
 
 def encoder_in(folder: Path) -> _encoder.Encoder:
-    weights, floats = map_arrays(folder)
     shape = json.loads((folder / SHAPE_FILE).read_text())
     shape["head"] = [tuple(layer) for layer in shape["head"]]
-    return _encoder.Encoder(weights=weights, floats=floats, **shape)
+    return _encoder.Encoder(**map_arrays(folder), **shape)
 
 
 def logits(model: LoadedModel, texts: list[str]) -> np.ndarray:
@@ -151,6 +158,13 @@ def test_products_are_exact(instruction_set: str, rows: int) -> None:
         np.testing.assert_array_equal(sums, left.astype(np.int32) @ right.T.astype(np.int32))
 
 
+def test_words_are_rounded_as_pytorch_rounds_them() -> None:
+    values = np.random.default_rng(0).normal(size=(40, 64)).astype(np.float32)
+    theirs = torch.from_numpy(values).bfloat16().view(torch.uint16).numpy()
+    np.testing.assert_array_equal(as_bfloat16(values), theirs)
+
+
+@needs_kernels
 def test_the_ceiling_times_the_exact_product() -> None:
     product = paths()[0].prepare(64, 2)
     product.run()
@@ -168,7 +182,7 @@ def test_weights_are_rounded_to_the_nearest_of_255_steps() -> None:
     assert (np.abs(quantized * scales[:, None] - weight) <= scales[:, None] / 2 + 1e-7).all()
 
 
-@pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize("instruction_set", [*SETS, PORTABLE])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_answers_are_those_of_pytorch_but_for_rounding(
     family: Callable[[str], LoadedModel], tmp_path: Path, name: str, instruction_set: str
@@ -184,15 +198,16 @@ def test_answers_are_those_of_pytorch_but_for_rounding(
     assert np.sqrt((difference**2).mean()) < 0.05 * spread
 
 
+@pytest.mark.parametrize("instruction_set", ["", PORTABLE])
 @pytest.mark.parametrize("mode", ["mean", "first", "last"])
 @pytest.mark.parametrize("is_normalized", [True, False])
 def test_vectors_are_pooled_as_pytorch_pools_them(
-    tmp_path: Path, mode: str, is_normalized: bool
+    tmp_path: Path, mode: str, is_normalized: bool, instruction_set: str
 ) -> None:
     model = load_model("preset:bert-tiny", kind="embedding")
     model = replace(model, pooling=Pooling(mode=mode, is_normalized=is_normalized))
     theirs = get_engine("transformers").prepare(model, EngineOptions())
-    ours = session_on(model, tmp_path)
+    ours = session_on(model, tmp_path, instruction_set)
     for one, other in zip(ours.predict(TEXTS), theirs.predict(TEXTS), strict=True):
         size = np.linalg.norm(other.vector)
         assert np.linalg.norm(one.vector - other.vector) < 0.03 * size
@@ -234,6 +249,7 @@ def test_padding_on_the_left_changes_nothing(tiny: LoadedModel, folder: Path) ->
         np.testing.assert_array_equal(one.probabilities, other.probabilities)
 
 
+@needs_kernels
 def test_second_segments_have_their_own_type(tiny: LoadedModel, folder: Path) -> None:
     encoder = encoder_in(folder)
     inputs = tiny.tokenizer("the value", "of a list", return_tensors="np")
@@ -309,6 +325,7 @@ def test_the_files_answer_in_a_process_without_pytorch(tiny: LoadedModel, tmp_pa
     assert run.stdout.splitlines() == [session.predict(["a text"])[0].label, "[]"]
 
 
+@needs_kernels
 def test_a_second_session_builds_nothing(tiny: LoadedModel, monkeypatch: object) -> None:
     engine = FusedEngine()
     engine.prepare(tiny, EngineOptions())
@@ -325,40 +342,48 @@ def refusals(tmp_path: Path) -> Iterator[tuple[LoadedModel, str]]:
     yield load_model("preset:bert-tiny", dtype="bfloat16"), "load it with dtype=float32"
 
 
+@needs_kernels
 def test_what_the_kernels_do_not_compute_is_refused(tmp_path: Path) -> None:
     for model, reason in refusals(tmp_path):
         with pytest.raises(RefusedError, match=reason):
             FusedEngine().prepare(model, EngineOptions())
 
 
+@needs_kernels
 def test_a_precision_that_there_is_not_is_refused(tiny: LoadedModel) -> None:
     with pytest.raises(RefusedError, match="does not compute in 'float32'; expected one of int8"):
         FusedEngine().prepare(tiny, EngineOptions(precision="float32"))
 
 
-def test_a_processor_without_the_instructions_is_refused(
+def test_a_processor_without_the_instructions_is_refused_for_new_plans_alone(
     tiny: LoadedModel, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_encoder, "instruction_sets", lambda: [])
+    monkeypatch.setattr(fused_session, "instruction_sets", lambda: [])
     assert "needs AVX-512 with VNNI" in FusedEngine().refusal(tiny)
     with pytest.raises(RefusedError, match="use engine=openvino"):
-        FusedEngine().open(folder, tiny, EngineOptions())
+        FusedEngine().prepare(tiny, EngineOptions())
+    session = FusedEngine().open(folder, tiny, EngineOptions())
+    assert "NumPy computes" in session.notes[0]
+    assert session.predict(["a text"])[0].label
 
 
-def rewrite(folder: Path, weights: slice, added: int) -> None:
-    own, floats = map_arrays(folder)
-    floats = np.concatenate([floats, np.zeros(added, np.float32)])
-    save_file({"weights": own[weights].copy(), "floats": floats}, folder / ARRAYS_FILE)
+def rewrite(folder: Path, **changes: np.ndarray) -> None:
+    arrays = {name: np.array(array) for name, array in map_arrays(folder).items()}
+    save_file({**arrays, **changes}, folder / ARRAYS_FILE)
+
+
+def shorten(folder: Path) -> None:
+    rewrite(folder, weights=map_arrays(folder)["weights"][:-1].copy())
+
+
+def lengthen(folder: Path) -> None:
+    rewrite(folder, floats=np.append(map_arrays(folder)["floats"], np.float32(0)))
 
 
 def truncate(folder: Path) -> None:
     content = (folder / ARRAYS_FILE).read_bytes()
     (folder / ARRAYS_FILE).write_bytes(content[: len(content) // 2])
-
-
-def retype(folder: Path) -> None:
-    arrays = {"weights": np.zeros(4, np.float32), "floats": np.zeros(4, np.float32)}
-    save_file(arrays, folder / ARRAYS_FILE)
 
 
 def narrow(folder: Path) -> None:
@@ -367,10 +392,13 @@ def narrow(folder: Path) -> None:
 
 
 DAMAGES: dict[str, Callable[[Path], None]] = {
-    "weights holds too few values": lambda folder: rewrite(folder, slice(-1), 0),
-    "floats holds too many values": lambda folder: rewrite(folder, slice(None), 1),
+    "weights holds too few values": shorten,
+    "floats holds too many values": lengthen,
+    "words must be": lambda folder: rewrite(folder, words=np.zeros((9, 64), np.uint16)),
     "mmap length": truncate,
-    "weights in encoder.safetensors is no row of I8": retype,
+    "weights in encoder.safetensors is not of type I8": lambda folder: rewrite(
+        folder, weights=np.zeros(4, np.float32)
+    ),
     "is cut off or no safetensors": lambda folder: (folder / ARRAYS_FILE).write_bytes(b"\xff" * 99),
     "multiples of 64": narrow,
     "No such file": lambda folder: (folder / SHAPE_FILE).unlink(),
@@ -388,6 +416,7 @@ def test_damaged_files_are_named(
         FusedEngine().open(tmp_path, tiny, EngineOptions())
 
 
+@needs_kernels
 @pytest.mark.parametrize(
     ("starts", "ids", "said"),
     [
@@ -410,6 +439,7 @@ def test_arrays_that_do_not_fit_are_refused(
         encoder.encode(np.array([0, 1]), np.array([1]), None, answers[:, :1].copy(), 1)
 
 
+@needs_kernels
 def test_an_instruction_set_that_does_not_run_is_named(folder: Path, tiny: LoadedModel) -> None:
     with pytest.raises(ValueError, match="'sse9' does not run here; this processor has"):
         session_on(tiny, folder, "sse9")

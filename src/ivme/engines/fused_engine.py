@@ -65,13 +65,15 @@ class FusedEngine:
     def open(self, folder: Path, model: "TextModel", options: EngineOptions) -> Session:
         """Return a session on the artefact in the folder, without PyTorch.
 
+        On a processor without the instructions NumPy computes it, and a note says so.
+
         Raises:
-            RefusedError: this processor lacks the instructions, or there is no such precision.
+            RefusedError: there is no such precision.
             UsageError: the folder holds no such artefact.
         """
         from ivme.engines.fused_session import FusedSession
 
-        if reason := _no_instructions() or refuse_precision(self, options.precision):
+        if reason := refuse_precision(self, options.precision):
             raise RefusedError(reason)
         try:
             return FusedSession(folder, model, options)

@@ -10,6 +10,7 @@ import numpy as np
 from ivme.engines import answers
 from ivme.engines._encoder import Encoder, instruction_sets
 from ivme.engines.encoding import count_tokens, encode_arrays, token_limits
+from ivme.engines.fused_portable import PortableEncoder
 from ivme.engines.fused_weights import SHAPE_FILE, map_arrays
 from ivme.engines.protocol import EngineOptions, Prediction, StageSeconds
 from ivme.errors import OutOfMemoryError, UsageError
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
     from ivme.models.interface import TextModel
 
+PORTABLE = "portable"  # for a processor that the kernels do not run on
+SLOW_NOTE = (
+    "this processor lacks AVX-512 with VNNI: NumPy computes from the int8 weights, slowly; "
+    "tune the model on this machine"
+)
 MOST_ROWS = 512  # tokens at once: more leave the caches, and without padding nothing is gained
 
 
@@ -37,17 +43,25 @@ class FusedSession:
         """Raises OSError, ValueError, KeyError or TypeError where the files are not as written."""
         shape = json.loads((folder / SHAPE_FILE).read_text(encoding="utf-8"))
         shape["head"] = [(int(columns), activation) for columns, activation in shape["head"]]
-        weights, floats = map_arrays(folder)
-        self._encoder: Encoder | None = Encoder(
-            weights=weights, floats=floats, instruction_set=instruction_set, **shape
-        )
+        arrays = map_arrays(folder)
+        for name in (
+            "words",
+            "floats",
+        ):  # read now: pages that come with new words look like a leak
+            arrays[name] = np.array(arrays[name])
+        used = instruction_set or next(iter(instruction_sets()), PORTABLE)
+        self._encoder: Encoder | PortableEncoder | None
+        if used == PORTABLE:
+            self._encoder = PortableEncoder(**arrays, **shape)
+            self.notes: tuple[str, ...] = (SLOW_NOTE,)
+        else:
+            self._encoder = Encoder(**arrays, instruction_set=used, **shape)
+            self.notes = (
+                f"int8 products by {used}, a scale for each token; attention in bfloat16",
+            )
         self.model, self.threads = model, options.threads
         self.limits = token_limits(model, options)
         self.precision = "int8"
-        used = instruction_set or instruction_sets()[0]
-        self.notes: tuple[str, ...] = (
-            f"int8 products by {used}, a scale for each token; attention in bfloat16",
-        )
         self.clock = clock or SystemClock()
 
     def predict(self, texts: Sequence[str], stages: StageSeconds | None = None) -> list[Prediction]:

@@ -1,6 +1,7 @@
-"""A network's weights in the layout that csrc/encoder reads: two arrays and a description."""
+"""A network's weights in the layout that csrc/encoder reads: three arrays and a description."""
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 
     from ivme.models.loading import LoadedModel
 
-ARRAYS_FILE = "encoder.safetensors"  # "weights", int8: of products; "floats": all the rest
+ARRAYS_FILE = "encoder.safetensors"
+ARRAYS = {  # in the file: name -> type there, and in NumPy
+    "weights": ("I8", np.int8),  # of products, in panels
+    "words": ("U16", np.uint16),  # [vocabulary, D]: the upper halves of floats, which is bfloat16
+    "floats": ("F32", np.float32),  # all the rest
+}
 SHAPE_FILE = "encoder.json"
 PANEL, GROUP = 16, 4  # columns that lie together, and depth of what one lane multiplies
 LARGEST = 127  # of a quantized weight
@@ -49,7 +55,6 @@ def write_weights(model: "LoadedModel", folder: Path) -> None:
         "heads": config.num_attention_heads,
         "inner": part(layers[0], family.layer[5]).out_features,
         "layers": len(layers),
-        "vocabulary": base.embeddings.word_embeddings.num_embeddings,
         "positions": positions,
         "types": base.embeddings.token_type_embeddings.num_embeddings if family.has_types else 0,
         "norm_eps": eps,
@@ -59,16 +64,15 @@ def write_weights(model: "LoadedModel", folder: Path) -> None:
     }
     arrays: dict[str, NDArray[Any]] = {
         "weights": np.concatenate(writer.quantized),
+        "words": as_bfloat16(_array(base.embeddings.word_embeddings.weight)),
         "floats": np.concatenate(writer.exact),
     }
     save_file(arrays, folder / ARRAYS_FILE)
     write_json(folder / SHAPE_FILE, shape)
 
 
-def map_arrays(folder: Path) -> "tuple[NDArray[np.int8], NDArray[np.float32]]":
-    """Return weights and floats without reading them: pages come as they are touched.
-
-    The library's own reading would copy the table of words, of which a text needs a few rows.
+def map_arrays(folder: Path) -> dict[str, Any]:
+    """Return the arrays by name without reading them: pages come as they are touched.
 
     Raises:
         OSError, ValueError, KeyError or TypeError: the file is not as it was written.
@@ -79,14 +83,19 @@ def map_arrays(folder: Path) -> "tuple[NDArray[np.int8], NDArray[np.float32]]":
         if length > path.stat().st_size:
             raise ValueError(f"{path.name} is cut off or no safetensors file")
         header = json.loads(file.read(length))
-    arrays = []
-    for name, kind, dtype in (("weights", "I8", np.int8), ("floats", "F32", np.float32)):
-        entry = header[name]
-        [size], (start, end) = entry["shape"], entry["data_offsets"]
-        if entry["dtype"] != kind or end - start != size * np.dtype(dtype).itemsize:
-            raise ValueError(f"{name} in {path.name} is no row of {kind}")
-        arrays.append(np.memmap(path, dtype, "r", offset=8 + length + start, shape=(size,)))
-    return arrays[0], arrays[1]
+    arrays = {}
+    for name, (kind, dtype) in ARRAYS.items():
+        shape, (start, end) = tuple(header[name]["shape"]), header[name]["data_offsets"]
+        if header[name]["dtype"] != kind or end - start != math.prod(shape) * np.dtype(dtype).itemsize:
+            raise ValueError(f"{name} in {path.name} is not of type {kind}")
+        arrays[name] = np.memmap(path, dtype, "r", offset=8 + length + start, shape=shape)
+    return arrays
+
+
+def as_bfloat16(array: "NDArray[np.float32]") -> "NDArray[np.uint16]":
+    """Return the upper halves of floats, rounded to the nearest, ties to even."""
+    bits = array.view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
 
 
 def quantize(weight: "NDArray[np.float32]") -> "tuple[NDArray[np.int8], NDArray[np.float32]]":
@@ -125,12 +134,12 @@ class _Writer:
 
 
 def _write_embeddings(writer: _Writer, base: "nn.Module", family: Family) -> int:
-    """Add the tables and their norm; return how many positions there are."""
+    """Add the tables but for that of words, and their norm; return how many positions there are."""
     embeddings: Any = base.embeddings
     places = embeddings.position_embeddings.weight
     if family.skips_positions:
         places = places[embeddings.padding_idx + 1 :]
-    writer.floats(embeddings.word_embeddings.weight, places)
+    writer.floats(places)
     if family.has_types:
         writer.floats(embeddings.token_type_embeddings.weight)
     writer.norm(embeddings.LayerNorm)

@@ -1,12 +1,15 @@
 import json
+import os
 
 import numpy as np
 import pytest
 from styles import styled_texts
 
+from ivme.ensemble import train
 from ivme.ensemble.ensemble_folder import EnsembleFolder
 from ivme.ensemble.frozen_lm_training import FrozenLMSettings
 from ivme.ensemble.groups import TransformerMember
+from ivme.ensemble.kept_weights import KeptWeights, hash_of_texts
 from ivme.ensemble.labeled_texts import LabeledTexts
 from ivme.ensemble.predictor import Predictor
 from ivme.ensemble.train import EnsembleSettings, train_ensemble
@@ -251,3 +254,67 @@ def test_the_description_holds_no_trace_of_the_draft(trained):
     plan = json.loads((found.path / "BERT" / "plan.json").read_text())
     assert str(found.path.parent) not in content
     assert plan["reference"] == "BERT"
+
+
+def test_an_interrupted_training_goes_on_from_the_weights_that_are_done(tmp_path, monkeypatch):
+    monkeypatch.setenv("IVME_CACHE_DIR", str(tmp_path / "cache"))
+    settings = EnsembleSettings(
+        members=("BERT", "GLM"),
+        tabular=SMALL,
+        transformers={"BERT": TINY},
+        plans=PlanSettings(engines=("onnxruntime:float32",)),
+    )
+    texts, valid = styled(200), styled(100, seed=1)
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train_tabular", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train_ensemble(settings, texts, valid, folder=tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+    [kept] = (tmp_path / "cache" / "trained").iterdir()
+
+    lines: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train_transformer", lambda *_, **__: pytest.fail("trained again"))
+        found = train_ensemble(
+            settings, texts, valid, folder=tmp_path / "model", progress=lines.append
+        )
+    assert "BERT was trained before an interruption: its weights are taken" in lines
+    assert found.training["members"]["BERT"]["training"]
+    assert not kept.exists()
+    with Predictor.load(tmp_path / "model") as predictor:
+        assert predictor.predict_all(texts.texts[0])["ensemble"]["total_models"] == 2
+
+
+def test_weights_of_other_texts_or_settings_are_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setenv("IVME_CACHE_DIR", str(tmp_path / "cache"))
+    trainings: list[str] = []
+
+    def fill(folder):
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_text(f"weights {len(trainings)}")
+        trainings.append(folder.name)
+        return {"count": len(trainings)}
+
+    for number, key in enumerate(({"seed": 0}, {"seed": 1}, {"seed": 0})):
+        kept = KeptWeights()
+        facts, was_there = kept.train_once(key, tmp_path / f"weights{number}", fill)
+        assert was_there == (number == 2)
+    assert facts == {"count": 1}
+    assert (tmp_path / "weights2" / "model.safetensors").read_text() == "weights 0"
+    assert hash_of_texts(["a", "b"]) != hash_of_texts(["ab"]) != hash_of_texts(["a"], ["b"])
+    kept.forget()
+    assert len(list((tmp_path / "cache" / "trained").iterdir())) == 1
+
+
+def test_weights_that_nobody_came_back_for_are_dropped(tmp_path, monkeypatch):
+    monkeypatch.setenv("IVME_CACHE_DIR", str(tmp_path))
+    old, recent = tmp_path / "trained" / "old", tmp_path / "trained" / "recent"
+    for folder in (old, recent):
+        folder.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    KeptWeights()
+    assert list((tmp_path / "trained").iterdir()) == [recent]

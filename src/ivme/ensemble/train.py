@@ -22,6 +22,7 @@ from ivme.ensemble.ensemble_folder import (
 from ivme.ensemble.ensemble_json import GroupEntry, ensemble_to_json
 from ivme.ensemble.frozen_lm_training import FrozenLMSettings, train_frozen_lm
 from ivme.ensemble.groups import MemberGroup, Probabilities, TabularGroup, TransformerMember
+from ivme.ensemble.kept_weights import KeptWeights, hash_of_folder, hash_of_texts
 from ivme.ensemble.labeled_texts import LabeledTexts, check_labels, hold_out, without_texts_of
 from ivme.ensemble.manifest import FORMAT, write_manifest
 from ivme.ensemble.stacking import Stacking
@@ -172,6 +173,7 @@ class _Training:
         self.truth = valid.numbers(self.labels)
         self.probabilities: Probabilities = {}
         self.facts: dict[str, Any] = {}
+        self.kept = KeptWeights()
 
     def run(self) -> None:
         """Train all members, and write what binds them."""
@@ -188,6 +190,7 @@ class _Training:
         )
         (self.draft / ENSEMBLE_FILE).write_text(content, encoding="utf-8")
         write_manifest(self.draft, reports=REPORTS)
+        self.kept.forget()
 
     def _transformer(self, name: str) -> GroupEntry:
         weights = self.draft / WEIGHTS_FOLDER / name
@@ -214,21 +217,38 @@ class _Training:
         return GroupEntry(name=name, kind="plan", folder=name, members=(name,), threshold=threshold)
 
     def _trained(self, name: str, weights: Path) -> dict[str, Any]:
-        """Train one transformer, write it into the folder, and return how that went."""
+        """Fill the folder with a trained transformer; return how its training went."""
         if name == LANGUAGE_MODEL:
             assert self.settings.language_model is not None
-            return train_frozen_lm(
-                name,
-                self.train,
-                self.labels,
-                weights,
-                settings=self.settings.language_model,
-                progress=self.progress,
-            )
-        settings = self.settings.transformers.get(name, TransformerSettings())
-        return train_transformer(
-            name, self.train, self.labels, weights, settings=settings, progress=self.progress
+            settings: Any = self.settings.language_model
+            train: Callable[..., dict[str, Any]] = train_frozen_lm
+        else:
+            settings = self.settings.transformers.get(name, TransformerSettings())
+            train = train_transformer
+        facts, was_there = self.kept.train_once(
+            self._all_that_decides(name, settings),
+            weights,
+            lambda folder: train(
+                name, self.train, self.labels, folder, settings=settings, progress=self.progress
+            ),
         )
+        if was_there:
+            self.progress(f"{name} was trained before an interruption: its weights are taken")
+        return facts
+
+    def _all_that_decides(self, name: str, settings: Any) -> dict[str, Any]:
+        """Return what a member's weights depend on, as JSON."""
+        from ivme.measure.records import library_versions
+        from ivme.models.sources import model_folder
+
+        base = None if settings.base is None else hash_of_folder(model_folder(settings.base))
+        return {
+            "name": name,
+            "settings": {**asdict(settings), "base": base},
+            "labels": list(self.labels),
+            "texts": hash_of_texts(self.train.texts, self.train.labels, self.train.groups or ()),
+            "versions": library_versions(),
+        }
 
     def _tabular(self) -> GroupEntry:
         names = self.settings.tabular_names

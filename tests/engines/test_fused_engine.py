@@ -21,7 +21,6 @@ from ivme.engines.fused_weights import (
     ARRAYS_FILE,
     SHAPE_FILE,
     as_bfloat16,
-    in_panels,
     map_arrays,
     quantize,
     write_weights,
@@ -30,6 +29,7 @@ from ivme.engines.protocol import EngineOptions
 from ivme.engines.registry import get_engine
 from ivme.errors import RefusedError, UsageError
 from ivme.hardware.products.fused import paths
+from ivme.hardware.products.panels import in_panels
 from ivme.hardware.products.product import integer_operands
 from ivme.models.interface import ModelInterface
 from ivme.models.loading import LoadedModel, load_model

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ivme.engines.fused_weights import GROUP, PANEL
+from ivme.hardware.products.panels import GROUP, PANEL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

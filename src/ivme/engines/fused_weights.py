@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ivme.engines.fused_networks import Family, family_of, part
+from ivme.hardware.products.panels import in_panels
 from ivme.models.pooling import Pooling
 from ivme.whole_file import write_json
 
@@ -24,7 +25,6 @@ ARRAYS = {  # in the file: name -> type there, and in NumPy
     "floats": ("F32", np.float32),  # all the rest
 }
 SHAPE_FILE = "encoder.json"
-PANEL, GROUP = 16, 4  # columns that lie together, and depth of what one lane multiplies
 LARGEST = 127  # of a quantized weight
 
 
@@ -86,7 +86,8 @@ def map_arrays(folder: Path) -> dict[str, Any]:
     arrays = {}
     for name, (kind, dtype) in ARRAYS.items():
         shape, (start, end) = tuple(header[name]["shape"]), header[name]["data_offsets"]
-        if header[name]["dtype"] != kind or end - start != math.prod(shape) * np.dtype(dtype).itemsize:
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        if header[name]["dtype"] != kind or end - start != size:
             raise ValueError(f"{name} in {path.name} is not of type {kind}")
         arrays[name] = np.memmap(path, dtype, "r", offset=8 + length + start, shape=shape)
     return arrays
@@ -102,13 +103,6 @@ def quantize(weight: "NDArray[np.float32]") -> "tuple[NDArray[np.int8], NDArray[
     """Return int8 weights [N, K], symmetric around 0, and the scale [N] of each row."""
     scales = np.maximum(np.abs(weight).max(axis=1), np.finfo(np.float32).tiny) / LARGEST
     return np.rint(weight / scales[:, None]).astype(np.int8), scales.astype(np.float32)
-
-
-def in_panels(quantized: "NDArray[np.int8]") -> "NDArray[np.int8]":
-    """Return weights [N, K] as [N / 16][K / 4][16][4], flat: what an instruction takes together."""
-    rows, depth = quantized.shape
-    panels = quantized.reshape(rows // PANEL, PANEL, depth // GROUP, GROUP)
-    return np.ascontiguousarray(panels.transpose(0, 2, 1, 3)).reshape(-1)
 
 
 class _Writer:

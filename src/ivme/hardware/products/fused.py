@@ -1,6 +1,7 @@
 """Products of ivme's own encoder kernels on the processor."""
 
 from ivme.errors import RefusedError
+from ivme.hardware.products.panels import in_panels
 from ivme.hardware.products.product import PreparedProduct, ProductPath, integer_operands
 
 
@@ -20,8 +21,7 @@ def paths() -> tuple[ProductPath, ...]:
 def _prepare(size: int, threads: int) -> PreparedProduct:
     import numpy as np
 
-    from ivme.engines._encoder import instruction_sets, multiply
-    from ivme.engines.fused_weights import in_panels
+    from ivme.engines._encoder import instruction_sets, multiply  # compiled, without Python
 
     if not instruction_sets():
         raise RefusedError("needs AVX-512 with VNNI, which this processor lacks")

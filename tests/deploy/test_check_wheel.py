@@ -7,7 +7,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CHECK = ROOT / "deploy" / "check_wheel.py"
-COMPILED = ("mm_rec_scan_cpu/_native.so", "ivme/ensemble/_kernels.so")
+COMPILED = (
+    "mm_rec_scan_cpu/_native.so",
+    "ivme/ensemble/_kernels.so",
+    "ivme/engines/_encoder.so",
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 import json
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -273,3 +274,11 @@ def test_loading_prints_nothing_and_leaves_the_libraries_as_they_were(
     assert transformers_logging.get_verbosity() == verbosity
     assert transformers_logging.is_progress_bar_enabled()
     assert logging.getLogger("torchao").level == level
+
+
+def test_models_that_are_loaded_side_by_side_keep_their_weights_tied() -> None:
+    """Transformers replaces a method of all models meanwhile, and may not put it back."""
+    with ThreadPoolExecutor(4) as pool:
+        models = list(pool.map(load_model, ["preset:gpt2-tiny"] * 12))
+    for loaded in (*models, load_model("preset:gpt2-tiny")):
+        assert loaded.model.lm_head.weight is loaded.model.transformer.wte.weight

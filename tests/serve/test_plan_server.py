@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from servers import Server, serving
+from servers import Server, serving, wait_for
 
 LONE_SURROGATE = b'{"text": "cut in half: \\ud83c"}'
 
@@ -260,4 +260,5 @@ def test_a_refusal_can_be_read_by_an_allowed_page(guarded_server: Server):
 def test_texts_are_logged_when_asked_for(guarded_server: Server):
     key = {"X-API-Key": "correct horse"}
     guarded_server.client.post("/v1/classify", json={"text": "told to the log"}, headers=key)
-    assert any("told to the log" in line for line in guarded_server.lines)
+    # A thread reads what the server prints: it may come later than the answer.
+    wait_for(lambda: any("told to the log" in line for line in guarded_server.lines))

@@ -60,9 +60,14 @@ def _read_quantized(model: "LoadedModel", precision: str) -> "LoadedModel":
     """Return the model with weights read from its folder in 8 or 4 bits, on its own device."""
     import torch
 
+    from ivme.models.model_files import one_load_at_a_time
     from ivme.models.quiet import quiet_libraries
 
-    with memory_errors_named(model, f"while it was read in {precision}"), quiet_libraries():
+    with (
+        memory_errors_named(model, f"while it was read in {precision}"),
+        quiet_libraries(),
+        one_load_at_a_time,
+    ):
         network = type(model.model).from_pretrained(
             model.folder,
             quantization_config=_quantization(precision),

@@ -56,7 +56,13 @@ def _pretrained(
     import torch
 
     from ivme.models.kinds import refuse_other_senses
-    from ivme.models.model_files import find_class, first_line, read_config, read_tokenizer
+    from ivme.models.model_files import (
+        find_class,
+        first_line,
+        one_load_at_a_time,
+        read_config,
+        read_tokenizer,
+    )
     from ivme.models.sources import model_folder
 
     folder = model_folder(reference)
@@ -65,17 +71,18 @@ def _pretrained(
     model_class = find_class(config, "classifier", reference)
     tokenizer, _ = read_tokenizer(folder, reference, "classifier")
     try:
-        model = model_class.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,  # a head for another number of labels is made anew
-            problem_type="single_label_classification",
-            **_without_dropout(model_class.config_class()),
-            **names,
-        )
+        with one_load_at_a_time:
+            model = model_class.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # a head for another number of labels is made anew
+                problem_type="single_label_classification",
+                **_without_dropout(model_class.config_class()),
+                **names,
+            )
     except Exception as error:  # of safetensors, of configs, of each model class
         raise UsageError(
             f"model {reference!r} cannot be fine-tuned: {first_line(error)}; give another base"

@@ -4,6 +4,7 @@ Each way to fail ends in one line that says what is wrong with the folder and wh
 """
 
 import json
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,10 @@ from ivme.models.kinds import AUTO_CLASSES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# While Transformers loads a model it replaces `tie_weights` of all models, and then puts back what
+# it found: two loads at a time leave the empty function there, and every later model untied.
+one_load_at_a_time = threading.Lock()
 
 
 def read_config(folder: Path, reference: str) -> Mapping[str, Any]:
@@ -70,15 +75,16 @@ def read_weights(
     import torch
 
     try:
-        model, report = _auto_class(config, kind).from_pretrained(
-            folder,
-            dtype=getattr(torch, dtype),
-            attn_implementation=attention,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
+        with one_load_at_a_time:
+            model, report = _auto_class(config, kind).from_pretrained(
+                folder,
+                dtype=getattr(torch, dtype),
+                attn_implementation=attention,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
     except Exception as error:  # of safetensors, of configs, of each model class
         raise UsageError(_why_not_loaded(reference, kind, error)) from error
     _refuse_missing_weights(report, reference, kind)

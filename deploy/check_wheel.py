@@ -9,7 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-COMPILED = ("mm_rec_scan_cpu/_native", "ivme/ensemble/_kernels", "ivme/engines/_encoder")
+COMPILED = ("mm_rec_scan_cpu/_native", "ivme/ensemble/_kernels", "ivme/_encoder")
 
 
 def missing_files(names: set[str], sources: list[str]) -> list[str]:

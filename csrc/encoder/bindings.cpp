@@ -17,7 +17,6 @@
 #include <new>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <tuple>
 #include <vector>
@@ -45,7 +44,7 @@ constexpr int64_t kThreadProducts = 40'000'000;
 [[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument(what); }
 
 // What a call works in. It is kept for the next one: fresh memory costs a fault for every page.
-class Memory {
+class KeptMemory {
 public:
     uint8_t* at_least(int64_t bytes) {
         if (bytes > bytes_) {
@@ -57,10 +56,10 @@ public:
         }
         return data_;
     }
-    Memory() = default;
-    ~Memory() { release(); }
-    Memory(const Memory&) = delete;
-    Memory& operator=(const Memory&) = delete;
+    KeptMemory() = default;
+    ~KeptMemory() { release(); }
+    KeptMemory(const KeptMemory&) = delete;
+    KeptMemory& operator=(const KeptMemory&) = delete;
 
 private:
     void release() {
@@ -154,7 +153,7 @@ void run_threads(Call& call, void (*work)(const Call&, int)) {
         others.reserve(static_cast<size_t>(call.threads - 1));
         for (int thread = 1; thread < call.threads; ++thread)
             others.emplace_back(wait_and_work, thread);
-    } catch (const std::system_error&) {  // the system allows no more: fewer do it too
+    } catch (const std::exception&) {  // the system or memory allows no more: fewer do it too
     }
     call.threads = static_cast<int>(others.size()) + 1;
     count.store(call.threads, std::memory_order_release);
@@ -308,7 +307,7 @@ private:
         const int64_t shared = kernels_.shared_bytes(model_, call.rows, call.texts);
         const int64_t scratch = kernels_.scratch_bytes(model_, longest);
         const int64_t counters = kMeetingBytes + kernels_.steps(model_) * 4;
-        std::unique_ptr<Memory> memory = borrow();
+        std::unique_ptr<KeptMemory> memory = borrow();
         uint8_t* from =
             memory->at_least((counters + 63) / 64 * 64 + shared + call.threads * scratch);
         std::memset(from, 0, static_cast<size_t>(counters));
@@ -322,10 +321,10 @@ private:
         free_.push_back(std::move(memory));
     }
 
-    std::unique_ptr<Memory> borrow() const {
+    std::unique_ptr<KeptMemory> borrow() const {
         const std::lock_guard<std::mutex> held(lending_);
-        if (free_.empty()) return std::make_unique<Memory>();
-        std::unique_ptr<Memory> memory = std::move(free_.back());
+        if (free_.empty()) return std::make_unique<KeptMemory>();
+        std::unique_ptr<KeptMemory> memory = std::move(free_.back());
         free_.pop_back();
         return memory;
     }
@@ -342,7 +341,7 @@ private:
     std::vector<HeadLayer> head_;
     EncoderModel model_{};
     mutable std::mutex lending_;
-    mutable std::vector<std::unique_ptr<Memory>> free_;
+    mutable std::vector<std::unique_ptr<KeptMemory>> free_;
 };
 
 using ByteRows = nb::ndarray<nb::ro, uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;

@@ -9,7 +9,6 @@
 #include "row_steps.h"
 
 namespace mm_rec {
-
 namespace MM_REC_ISA {
 namespace {
 

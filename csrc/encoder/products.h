@@ -99,8 +99,8 @@ struct TileDot<Bf16Dot> {
     static void lower_right() { _tile_dpbf16ps(3, 5, 7); }
 };
 
-// sums [rows, 32] = rows [rows, groups] x panels [2][groups][16], `rows` being at most 32. Up to
-// 31 rows behind the last may be read, and their sums written.
+// sums [count, 32] = rows [count, groups] x panels [2][groups][16], count being kBlock at most. Up
+// to 31 rows behind the last may be read, and their sums written.
 template <class Dot>
 inline void multiply_block(const uint8_t* rows, int64_t row_bytes, int64_t count,
                            const int8_t* panels, int64_t groups, void* sums, Ahead& ahead,

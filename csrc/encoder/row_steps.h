@@ -72,7 +72,7 @@ inline void quantize_activated_row(const bf16* from, const QuantizedRows& to, in
     quantize_within(from, kLeastGelu, value, to, row);
 }
 
-// to = (from - mean) / deviation * weight + bias, and the same in bytes.
+// row = (row - mean) / deviation * weight + bias, and the same in bytes, as row `number` of `to`.
 inline void normalize_row(float* row, const Norm& norm, float eps, const QuantizedRows& to,
                           int64_t number) {
     const int64_t width = to.depth;

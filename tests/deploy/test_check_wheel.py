@@ -10,7 +10,7 @@ CHECK = ROOT / "deploy" / "check_wheel.py"
 COMPILED = (
     "mm_rec_scan_cpu/_native.so",
     "ivme/ensemble/_kernels.so",
-    "ivme/engines/_encoder.so",
+    "ivme/_encoder.so",
 )
 
 

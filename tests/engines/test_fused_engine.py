@@ -14,7 +14,8 @@ import torch
 import transformers
 from safetensors.numpy import save_file
 
-from ivme.engines import _encoder, fused_session
+from ivme import _encoder
+from ivme.engines import fused_session
 from ivme.engines.fused_engine import FusedEngine
 from ivme.engines.fused_session import MOST_ROWS, PORTABLE, FusedSession
 from ivme.engines.fused_weights import (

@@ -261,4 +261,4 @@ def test_texts_are_logged_when_asked_for(guarded_server: Server):
     key = {"X-API-Key": "correct horse"}
     guarded_server.client.post("/v1/classify", json={"text": "told to the log"}, headers=key)
     # A thread reads what the server prints: it may come later than the answer.
-    wait_for(lambda: any("told to the log" in line for line in guarded_server.lines))
+    assert wait_for(lambda: any("told to the log" in line for line in guarded_server.lines))

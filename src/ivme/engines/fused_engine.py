@@ -85,7 +85,7 @@ class FusedEngine:
 
 def _no_instructions() -> str | None:
     """Return why the kernels do not run on this processor, or None if they do."""
-    from ivme.engines._encoder import instruction_sets
+    from ivme._encoder import instruction_sets
 
     if instruction_sets():
         return None

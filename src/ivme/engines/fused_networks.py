@@ -114,7 +114,7 @@ def unknown_network(model: "LoadedModel") -> str | None:
             getattr(config, family.activation) != "gelu"
         ),
         f"a width of {config.hidden_size}": config.hidden_size % WIDTHS != 0,
-        f"an inner width of {_inner_width(config)}": _inner_width(config) % WIDTHS != 0,
+        f"an inner width of {inner_width(config)}": inner_width(config) % WIDTHS != 0,
         f"{heads} heads of {config.hidden_size // heads}": (
             config.hidden_size % heads != 0 or config.hidden_size // heads % HEAD_WIDTHS != 0
         ),
@@ -137,6 +137,7 @@ def part(network: "nn.Module", name: str) -> Any:
     return network.get_submodule(name)
 
 
-def _inner_width(config: Any) -> int:
+def inner_width(config: Any) -> int:
+    """Return the columns between a layer's two last products, by either of their names."""
     width: int = getattr(config, "intermediate_size", None) or config.hidden_dim
     return width

@@ -1,20 +1,20 @@
 """Sessions on encoders in the fused kernels: texts in, predictions out, without PyTorch."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ivme.engines import answers
-from ivme.engines._encoder import Encoder, instruction_sets
-from ivme.engines.encoding import count_tokens, encode_arrays, token_limits
+from ivme._encoder import Encoder, instruction_sets
+from ivme.engines.array_session import ArraySession
+from ivme.engines.encoding import token_limits
 from ivme.engines.fused_portable import PortableEncoder
 from ivme.engines.fused_weights import SHAPE_FILE, map_arrays
-from ivme.engines.protocol import EngineOptions, Prediction, StageSeconds
+from ivme.engines.protocol import EngineOptions
 from ivme.errors import OutOfMemoryError, UsageError
-from ivme.measure.clock import Clock, SystemClock
+from ivme.measure.clock import Clock
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,8 +29,8 @@ SLOW_NOTE = (
 MOST_ROWS = 512  # tokens at once: more leave the caches, and without padding nothing is gained
 
 
-class FusedSession:
-    """One encoder; any number of threads may call it."""
+class FusedSession(ArraySession):
+    """One encoder."""
 
     def __init__(
         self,
@@ -41,14 +41,12 @@ class FusedSession:
         instruction_set: str = "",
     ) -> None:
         """Raises OSError, ValueError, KeyError or TypeError where the files are not as written."""
+        super().__init__(model, token_limits(model, options), clock)
         shape = json.loads((folder / SHAPE_FILE).read_text(encoding="utf-8"))
         shape["head"] = [(int(columns), activation) for columns, activation in shape["head"]]
         arrays = map_arrays(folder)
-        for name in (
-            "words",
-            "floats",
-        ):  # read now: pages that come with new words look like a leak
-            arrays[name] = np.array(arrays[name])
+        # Read now: pages that come with new words look like a leak.
+        arrays |= {name: np.array(arrays[name]) for name in ("words", "floats")}
         used = instruction_set or next(iter(instruction_sets()), PORTABLE)
         self._encoder: Encoder | PortableEncoder | None
         if used == PORTABLE:
@@ -59,38 +57,14 @@ class FusedSession:
             self.notes = (
                 f"int8 products by {used}, a scale for each token; attention in bfloat16",
             )
-        self.model, self.threads = model, options.threads
-        self.limits = token_limits(model, options)
+        self.threads = options.threads
         self.precision = "int8"
-        self.clock = clock or SystemClock()
-
-    def predict(self, texts: Sequence[str], stages: StageSeconds | None = None) -> list[Prediction]:
-        """Return one prediction a text, in order.
-
-        Raises:
-            OutOfMemoryError: a text does not fit.
-        """
-        start = self.clock.now()
-        batch = encode_arrays(self.model, texts, self.limits)
-        encoded = self.clock.now()
-        output = self._compute(batch)
-        computed = self.clock.now()
-        predictions = answers.read(self.model, output)
-        if stages is not None:
-            stages.encode_s.append(encoded - start)
-            stages.forward_s.append(computed - encoded)
-            stages.decode_s.append(self.clock.now() - computed)
-        return predictions
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Return the tokens that each text has after truncation; there is no padding."""
-        return count_tokens(self.model, texts, self.limits)
 
     def close(self) -> None:
         """Free the encoder and what its calls worked in."""
         self._encoder = None
 
-    def _compute(self, batch: "Mapping[str, NDArray[np.int64]]") -> "NDArray[np.float32]":
+    def compute(self, batch: "Mapping[str, NDArray[np.int64]]") -> "NDArray[np.float32]":
         """Return logits [B, labels] or vectors [B, D]; the padding is left out."""
         encoder = self._encoder
         if encoder is None:

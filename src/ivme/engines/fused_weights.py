@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ivme.engines.fused_networks import Family, family_of, part
+from ivme.engines.fused_networks import Family, family_of, inner_width, part
 from ivme.hardware.products.panels import in_panels
 from ivme.models.pooling import Pooling
 from ivme.whole_file import write_json
@@ -53,7 +53,7 @@ def write_weights(model: "LoadedModel", folder: Path) -> None:
     shape = {
         "width": config.hidden_size,
         "heads": config.num_attention_heads,
-        "inner": part(layers[0], family.layer[5]).out_features,
+        "inner": inner_width(config),
         "layers": len(layers),
         "positions": positions,
         "types": base.embeddings.token_type_embeddings.num_embeddings if family.has_types else 0,
@@ -106,7 +106,7 @@ def quantize(weight: "NDArray[np.float32]") -> "tuple[NDArray[np.int8], NDArray[
 
 
 class _Writer:
-    """Collects what goes into the two arrays, in the order in which the kernels take it."""
+    """Collects quantized and exact numbers, in the order in which the kernels take it."""
 
     def __init__(self) -> None:
         self.quantized: list[NDArray[np.int8]] = []

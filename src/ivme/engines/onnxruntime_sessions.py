@@ -1,16 +1,16 @@
 """Exported models that run in ONNX Runtime: texts in, predictions out, without PyTorch."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ivme.engines import answers
-from ivme.engines.encoding import count_tokens, encode_arrays, token_limits
+from ivme.engines.array_session import ArraySession
+from ivme.engines.encoding import encode_arrays, token_limits
 from ivme.engines.greedy import Forced, Greedy, split_targets
 from ivme.engines.onnxruntime_calls import memory_errors_named, open_session
-from ivme.engines.protocol import EngineOptions, Prediction, StageSeconds
-from ivme.measure.clock import SystemClock
+from ivme.engines.protocol import EngineOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 SLOW_IN_INT8 = ("SkipLayerNormFusion",)
 
 
-class OnnxRuntimeSession(ABC):
-    """What the sessions of all kinds share. Several threads may call one at the same time."""
+class OnnxRuntimeSession(ArraySession):
+    """What the sessions of all kinds share."""
 
     files: tuple[str, ...] = ("model.onnx",)
 
@@ -33,42 +33,21 @@ class OnnxRuntimeSession(ABC):
         model: "TextModel",
         options: EngineOptions,
     ) -> None:
-        self.model = model
+        super().__init__(model, token_limits(model, options))
         self.options = options
         self.description = description
         self.precision = options.precision or "float32"
         self.notes: tuple[str, ...] = tuple(description["notes"])
-        self.limits = token_limits(model, options)
-        self.clock = SystemClock()
         without = () if self.precision == "float32" else SLOW_IN_INT8
         self.graphs = {
             name: open_session(folder / name, threads=options.threads, without=without)
             for name in self.files
         }
 
-    def predict(self, texts: Sequence[str], stages: StageSeconds | None = None) -> list[Prediction]:
-        """Return one prediction a text, in order; all texts run as one batch.
-
-        Raises:
-            WorkloadError: a text is empty, or has no mask for a masked model.
-            OutOfMemoryError: the batch does not fit into memory.
-        """
-        start = self.clock.now()
-        arrays = encode_arrays(self.model, texts, self.limits)
-        encoded = self.clock.now()
-        with memory_errors_named(self.model, len(texts)):
-            output = self._compute(arrays)
-        computed = self.clock.now()
-        predictions = answers.read(self.model, output)
-        if stages is not None:
-            stages.encode_s.append(encoded - start)
-            stages.forward_s.append(computed - encoded)
-            stages.decode_s.append(self.clock.now() - computed)
-        return predictions
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Return the tokens that each text has after truncation, padding not counted."""
-        return count_tokens(self.model, texts, self.limits)
+    def compute(self, batch: "Mapping[str, np.ndarray]") -> "np.ndarray":
+        """Return what the answers are read from; where memory runs out, an error of its own."""
+        with memory_errors_named(self.model, len(batch["input_ids"])):
+            return self._compute(batch)
 
     def close(self) -> None:
         """Free the graphs and their memory."""

@@ -127,7 +127,9 @@ def train_ensemble(
         )
     train, valid = _parts(settings, train, valid, progress)
     with whole_folder(target) as draft:
-        _Training(settings, train, valid, draft, progress, on_search).run()
+        training = _Training(settings, train, valid, draft, progress, on_search)
+        training.run()
+    training.kept.forget()  # the folder is in its place
     return EnsembleFolder.read(target)
 
 
@@ -190,7 +192,6 @@ class _Training:
         )
         (self.draft / ENSEMBLE_FILE).write_text(content, encoding="utf-8")
         write_manifest(self.draft, reports=REPORTS)
-        self.kept.forget()
 
     def _transformer(self, name: str) -> GroupEntry:
         weights = self.draft / WEIGHTS_FOLDER / name

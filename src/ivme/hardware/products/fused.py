@@ -21,7 +21,7 @@ def paths() -> tuple[ProductPath, ...]:
 def _prepare(size: int, threads: int) -> PreparedProduct:
     import numpy as np
 
-    from ivme.engines._encoder import instruction_sets, multiply  # compiled, without Python
+    from ivme._encoder import instruction_sets, multiply
 
     if not instruction_sets():
         raise RefusedError("needs AVX-512 with VNNI, which this processor lacks")

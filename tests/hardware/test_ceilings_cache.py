@@ -70,7 +70,7 @@ def test_a_new_device_is_measured(cache, make_inventory, measure, h200):
     assert load_ceilings(make_inventory(accelerators=(h200,))) is None
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"version": 0}', '{"version": 1}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"version": 0}', '{"version": 2}'])
 def test_a_damaged_cache_is_measured_again_with_a_notice(cache, make_inventory, measure, content):
     file = ceilings_file(make_inventory())
     file.parent.mkdir(parents=True)

@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 
 from mm_rec.errors import ConfigError
 
-_STATE = ("scale", "best", "bad_checks", "cooldown_left", "last_step")
+_STATE = ("scale", "least_scale", "best", "bad_checks", "cooldown_left", "last_step")
 
 
 class AdaptiveLearningRateScheduler:
@@ -28,6 +28,7 @@ class AdaptiveLearningRateScheduler:
 
     Attributes:
         scale: Product of all reductions, 1.0 at first.
+        least_scale: What `scale` stops at, by the peak rate that the optimizer began with.
         best: The best metric seen.
 
     Raises:
@@ -61,7 +62,7 @@ class AdaptiveLearningRateScheduler:
         self.last_step: int | None = None
         # Schedules of torch keep the peak there, and begin with less.
         peaks = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
-        self._least_scale = min(1.0, min_lr / max(peaks)) if max(peaks) > 0 else 1.0
+        self.least_scale = min(1.0, min_lr / max(peaks)) if max(peaks) > 0 else 1.0
 
     def step(self, metric: float, step: int | None = None) -> bool:
         """Take note of a metric; return True if it made the learning rate fall.
@@ -111,7 +112,7 @@ class AdaptiveLearningRateScheduler:
     def _reduce(self) -> bool:
         """Lower `scale` and the optimizer's rates; return whether any of them could be."""
         former = self.scale
-        self.scale = max(self.scale * self.factor, min(self.scale, self._least_scale))
+        self.scale = max(self.scale * self.factor, min(self.scale, self.least_scale))
         has_fallen = self.scale < former
         for group in self.optimizer.param_groups:
             lowered = max(float(group["lr"]) * self.factor, self.min_lr)

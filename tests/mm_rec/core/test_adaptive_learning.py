@@ -3,7 +3,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -88,6 +88,7 @@ def test_a_step_seen_before_counts_once():
 
 
 @given(metrics=METRICS, cut=st.integers(0, 40))
+@example(metrics=[1.0] * 60, cut=20)
 @settings(deadline=None)
 def test_a_loaded_state_goes_on_as_if_never_interrupted(metrics, cut):
     one, other = make_optimizer(0.1), make_optimizer(0.1)

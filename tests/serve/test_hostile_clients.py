@@ -77,6 +77,46 @@ def test_a_flood_of_headers_is_refused(classifier_server: Server, headers):
     assert answers(classifier_server)
 
 
+def test_a_header_that_never_ends_is_cut_off(classifier_server: Server):
+    with connect(classifier_server) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX-Flood: ")
+        sent, answer = 0, b""
+        while not answer and sent < 2**23:
+            try:
+                sent += connection.send(b"x" * 2**12)
+                connection.settimeout(0.01)
+                answer = connection.recv(12)
+            except TimeoutError:
+                connection.settimeout(DEADLINE_S)
+            except ConnectionError:  # it was closed on what was still on its way
+                answer = b"HTTP/1.1 400"
+    assert answer == b"HTTP/1.1 400"
+
+
+def test_headers_just_within_the_bound_are_read(classifier_server: Server):
+    with connect(classifier_server) as connection:
+        headers = b"\r\n".join(b"X-%d: %s" % (number, b"x" * 900) for number in range(30))
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 200"
+
+
+def test_a_client_that_offers_http_2_is_answered_in_http_1(classifier_server: Server):
+    head = (HEAD % len(BODY))[:-2] + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    with connect(classifier_server) as connection:
+        for _ in range(2):
+            connection.sendall(head + BODY)
+            answer = connection.recv(2**16)
+            while not answer.endswith(b"}}"):
+                answer += connection.recv(2**16)
+            assert answer.startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_server_is_no_proxy(classifier_server: Server):
+    with connect(classifier_server) as connection:
+        connection.sendall(b"CONNECT elsewhere:443 HTTP/1.1\r\nHost: elsewhere:443\r\n\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 400"
+
+
 def test_clients_that_leave_in_the_middle_do_no_harm(classifier_server: Server):
     for cut in (0, 10, 60, len(HEAD) + 5):
         with connect(classifier_server) as connection:

@@ -8,9 +8,10 @@ from http import HTTPStatus
 from types import FrameType
 from typing import Any
 
+import httptools
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ivme.serve.configuration import ServeConfig
 from ivme.serve.problems import problem_body
@@ -22,11 +23,21 @@ MAX_HEADER_BYTES = 32 * 1024
 logger = logging.getLogger("ivme.serve")
 
 
-class BoundedProtocol(H11Protocol):
-    """A connection that must send a whole request head soon; there are only so many at a time."""
+class HeadTooLargeError(Exception):
+    """A request's line and headers take more bytes than are read."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """A connection that must send a whole request head soon, and a small one.
+
+    There are only so many at a time.
+    """
 
     max_connections = 1000
     _head_timer: asyncio.TimerHandle | None = None
+    _is_in_head = False  # the head of a request has begun and is not whole
+    _head_bytes = 0  # of it, as parsed
+    _unparsed_bytes = 0  # that came since it began, less those that it began with
 
     def connection_made(self, transport: Any) -> None:
         """Start the time for the first request's head, or turn away one too many."""
@@ -44,7 +55,14 @@ class BoundedProtocol(H11Protocol):
         """Take bytes; those of an unfinished head do not extend its time."""
         if self.transport.is_closing():
             return
-        super().data_received(data)
+        was_in_head = self._is_in_head
+        self._feed(data)
+        if self.transport.is_closing():
+            return
+        if was_in_head and self._is_in_head:  # a header without end reaches no callback
+            self._unparsed_bytes += len(data)
+            if self._unparsed_bytes > MAX_HEADER_BYTES:
+                self.send_400_response("")
         if self.cycle is None or self.cycle.response_complete:
             self._expect_head()
         else:
@@ -54,6 +72,56 @@ class BoundedProtocol(H11Protocol):
         """Let go of the timer, too."""
         self._forget_head()
         super().connection_lost(exc)
+
+    def _feed(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on_in_http_1(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("")
+
+    def _go_on_in_http_1(self, rest: bytes) -> None:
+        """Read a request that offers another protocol as one that does not: none is spoken here.
+
+        The parser has stopped after its head, so that a new one reads it again, without the offer.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self.send_400_response("")
+            return
+        names = (b"upgrade", b"http2-settings", b"connection")
+        lines = [b"%s %s HTTP/1.1" % (method, self.url)]
+        lines += [b"%s: %s" % pair for pair in self.headers if pair[0] not in names]
+        self.parser = httptools.HttpRequestParser(self)
+        self._feed(b"\r\n".join([*lines, b"", rest]))
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self._is_in_head, self._head_bytes, self._unparsed_bytes = True, 0, 0
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the request line."""
+        self._take_head(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        self._take_head(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer."""
+        self._is_in_head = False
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Take the end of a request."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP in the one format of all errors."""
@@ -72,6 +140,11 @@ class BoundedProtocol(H11Protocol):
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+
+    def _take_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEADER_BYTES:
+            raise HeadTooLargeError  # the parser gives up, and 400 is answered
 
     def _expect_head(self) -> None:
         if self._head_timer is None:
@@ -96,7 +169,6 @@ class DrainingServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                h11_max_incomplete_event_size=MAX_HEADER_BYTES,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=1,
                 lifespan="on",

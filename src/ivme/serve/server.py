@@ -61,6 +61,8 @@ def bind(config: ServeConfig) -> socket.socket:
 
 
 def _serve(config: ServeConfig, model: ServedModel, listener: socket.socket) -> None:
+    import uvloop
+
     from ivme.serve.app import build_app
     from ivme.serve.draining_server import DrainingServer
     from ivme.serve.service import Service
@@ -68,8 +70,9 @@ def _serve(config: ServeConfig, model: ServedModel, listener: socket.socket) -> 
     failures: list[IvmeError] = []
 
     def fail(error: IvmeError) -> None:
-        failures.append(error)
-        server.should_exit = True
+        if not server.should_exit:  # else it fails because it is closed
+            failures.append(error)
+            server.should_exit = True
 
     service = Service(config, model, fail)
     app = build_app(config, service)
@@ -82,7 +85,8 @@ def _serve(config: ServeConfig, model: ServedModel, listener: socket.socket) -> 
         finally:
             model.close()  # a thread that waits for it to load would hold up the end of the loop
 
-    asyncio.run(serve())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())
     if failures:
         raise failures[0]
 

@@ -57,6 +57,11 @@ class CarefulGroup:
         """The steps that were taken, which answers name."""
         return self._taken
 
+    @property
+    def opened(self) -> MemberGroup | None:
+        """The group, None if it is not open; never waits for one that is being opened."""
+        return self._group
+
     def open(self) -> MemberGroup:
         """Return the group, opened if it is not; where memory runs out, on the processor."""
         with self._changing:

@@ -214,6 +214,20 @@ class Predictor:
             [answer] = self._conclude([key], [text], outcomes, time.perf_counter() - start)
         yield answer
 
+    @property
+    def groups(self) -> tuple[PlacedGroup, ...]:
+        """The groups of members, for callers that ask them in a way of their own."""
+        return self._groups
+
+    def conclude(self, text: str, outcomes: Sequence[Outcome], seconds: float) -> Answer:
+        """Return the answer that outcomes make which a caller got from the groups; it is not kept.
+
+        Raises:
+            IvmeError: no member answered.
+        """
+        [answer] = self._judge.answers([text], outcomes, seconds)
+        return answer
+
     async def apredict_all(self, text: str, *, details: bool = False) -> dict[str, Any]:
         """Return what `predict_all` returns, without holding up the event loop."""
         return await self._in_thread(lambda: self.predict_all(text, details=details))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ivme.ensemble.fallback import CarefulGroup
-from ivme.ensemble.groups import MemberGroup, TabularGroup
+from ivme.ensemble.groups import MemberGroup, Probabilities, TabularGroup
 from ivme.errors import UsageError
 
 
@@ -164,7 +164,13 @@ def _score_at_once(
 ) -> Iterator[Scores]:
     start = time.perf_counter()
     tables, notes = careful.score(texts)
-    seconds = time.perf_counter() - start
+    yield from scores_of(group, tables, time.perf_counter() - start, notes)
+
+
+def scores_of(
+    group: MemberGroup, tables: Probabilities, seconds: float, notes: tuple[str, ...]
+) -> Iterator[Scores]:
+    """Yield what each member of a group says, by the probabilities that it gave."""
     chosen = group.decide(tables)
     for name, table in tables.items():
         yield Scores(name=name, table=table, chosen=chosen[name], seconds=seconds, notes=notes)

@@ -4,9 +4,11 @@ A message is an object and named arrays. On the wire: two lengths (of the JSON, 
 the JSON, then the arrays' bytes in order. Nothing in a message can run code.
 """
 
+import asyncio
 import contextlib
 import json
 import math
+import os
 import select
 import socket
 import struct
@@ -76,6 +78,28 @@ class Channel:
                 content=head["content"],
                 arrays=_arrays(head["arrays"], self._read(array_bytes)),
             )
+
+    async def until_pending(self, timeout_s: float) -> None:
+        """Wait on the event loop until the other side has sent something, or is gone.
+
+        Raises:
+            ChannelClosed: this end is closed.
+            TimeoutError: nothing came in time.
+        """
+        loop = asyncio.get_running_loop()
+        pending = asyncio.Event()
+        try:
+            # A descriptor of its own: one that another thread closes would never be told of.
+            descriptor = os.dup(self._socket.fileno())
+        except OSError as error:
+            raise ChannelClosed(str(error)) from error
+        try:
+            loop.add_reader(descriptor, pending.set)
+            async with asyncio.timeout(timeout_s):
+                await pending.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
 
     def is_pending(self) -> bool:
         """Return whether the other side has sent something that was not read yet."""

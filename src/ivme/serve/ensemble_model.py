@@ -1,11 +1,13 @@
 """An ensemble as the server sees it: a predictor here, its groups of members in processes."""
 
+import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from ivme.engines.batching import Batching
@@ -13,7 +15,7 @@ from ivme.ensemble.answers import Answer, LabelSet
 from ivme.ensemble.ensemble_folder import TABULAR, EnsembleFolder
 from ivme.ensemble.groups import MemberGroup
 from ivme.ensemble.predictor import Predictor
-from ivme.ensemble.running import Outcome
+from ivme.ensemble.running import Outcome, PlacedGroup, Scores, scores_of
 from ivme.errors import IvmeError
 from ivme.serve.configuration import ServeConfig
 from ivme.serve.process_pool import wait_for_loading
@@ -96,6 +98,38 @@ class EnsembleModel:
             answers = predictor.predict_batch(texts, details=True)
         self.tokens_read += sum(map(self.estimate.tokens, texts))
         return [EnsembleAnswer(content=one) for one in answers]
+
+    async def answer_soon(self, text: str) -> EnsembleAnswer | None:
+        """Return the answer on a text, asked for on the event loop; None: `run` has to be called.
+
+        Every process must be idle, and answer.
+        """
+        predictor = self._predictor_at_rest()
+        if predictor is None:
+            return None
+        try:
+            start_s = time.perf_counter()
+            parts = await asyncio.gather(*(_ask(placed, text) for placed in predictor.groups))
+            outcomes = [scores for part in parts for scores in part]
+            answer = predictor.conclude(text, outcomes, time.perf_counter() - start_s)
+        except IvmeError:
+            return None
+        finally:
+            self._free.put(predictor)
+        self.tokens_read += self.estimate.tokens(text)
+        return self.as_answer(answer)
+
+    def _predictor_at_rest(self) -> Predictor | None:
+        """Take a predictor all of whose processes are idle; None if there is none at hand."""
+        try:
+            predictor = self._free.get_nowait()
+        except Empty:
+            return None
+        remotes = [placed.group.opened for placed in predictor.groups]
+        if all(isinstance(one, RemoteGroup) and one.is_idle for one in remotes):
+            return predictor
+        self._free.put(predictor)
+        return None
 
     def outcomes(self, text: str) -> Iterator[Outcome | Answer]:
         """Yield what each member says of a text as it answers, last the Answer."""
@@ -232,3 +266,16 @@ class EnsembleModel:
             raise
         finally:
             self._free.put(predictor)
+
+
+async def _ask(placed: PlacedGroup, text: str) -> list[Scores]:
+    """Return what each member of a group in another process says of a text.
+
+    Raises:
+        IvmeError: it is busy, down, or failed.
+    """
+    remote = placed.group.opened
+    assert isinstance(remote, RemoteGroup)
+    start_s = time.perf_counter()
+    tables = await remote.score_soon(text)
+    return list(scores_of(remote, tables, time.perf_counter() - start_s, placed.group.taken))

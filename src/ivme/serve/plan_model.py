@@ -28,7 +28,7 @@ NAME = "model"  # of a plan's only member
 class PlanModel:
     """The processes of one plan, behind one call.
 
-    A batch whose process dies is run once more when a process is ready again; one that took too
+    A batch whose process dies is run again when a process is ready again; one that took too
     long is not: nobody waits for it any more, and it may well take too long again.
     """
 
@@ -98,6 +98,25 @@ class PlanModel:
         answer = self._exchange({"texts": list(texts)})
         self._learn(texts, answer)
         return unpack_answers(answer, len(texts))
+
+    async def answer_soon(self, text: str) -> Prediction | IvmeError | None:
+        """Return what `run` would of one text, asked for on the event loop; None: call `run`.
+
+        Raises:
+            MemberHungError: the process did not answer in time; asked again it may hang again.
+            IvmeError: what it says went wrong.
+        """
+        with self.pool.taking_idle() as process:
+            if process is None:
+                return None
+            try:
+                answer = await process.call_soon({"texts": [text]})
+            except MemberHungError:
+                raise
+            except MemberDownError:
+                return None
+        self._learn([text], answer)
+        return unpack_answers(answer, 1)[0]
 
     def stream(
         self, text: str, tell: Callable[[str], None], is_wanted: Callable[[], bool]

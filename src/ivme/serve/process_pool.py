@@ -64,9 +64,23 @@ class ProcessPool:
         try:
             yield process
         finally:
-            with self._changed:
-                self._busy.discard(process)
-                self._changed.notify()
+            self._give_back(process)
+
+    @contextmanager
+    def taking_idle(self) -> Iterator[MemberProcess | None]:
+        """Give a process that is ready and free, alone, until the block ends; None: there is none.
+
+        Never waits.
+        """
+        with self._changed:
+            process = self._find_free()
+            if process is not None:
+                self._busy.add(process)
+        try:
+            yield process
+        finally:
+            if process is not None:
+                self._give_back(process)
 
     def close(self) -> None:
         """End all processes; who waits for one is told that it is closed."""
@@ -82,16 +96,24 @@ class ProcessPool:
         deadline_s = clock.now() + wait_s
         with self._changed:
             while True:
-                free = [one for one in self.processes if one not in self._busy and one.is_ready]
-                if free:
-                    self._busy.add(free[0])
-                    return free[0]
+                process = self._find_free()
+                if process is not None:
+                    self._busy.add(process)
+                    return process
                 is_late = not self._busy and clock.now() >= deadline_s
                 if is_late or self._is_closed:
                     raise MemberDownError(self.down_reason or "the model is starting")
                 if not is_wanted():
                     raise UnwantedError("nobody waits for the answer any more")
                 self._changed.wait(0.02)  # a process that became ready tells its own waiters alone
+
+    def _find_free(self) -> MemberProcess | None:
+        return next((one for one in self.processes if one not in self._busy and one.is_ready), None)
+
+    def _give_back(self, process: MemberProcess) -> None:
+        with self._changed:
+            self._busy.discard(process)
+            self._changed.notify()
 
 
 def wait_for_loading(processes: Iterable[MemberProcess]) -> None:

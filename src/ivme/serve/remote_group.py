@@ -35,6 +35,20 @@ class RemoteGroup:
         """
         return dict(self.process.call({"texts": list(texts)}).arrays)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the process can be called and nobody else does."""
+        return self.process.is_idle
+
+    async def score_soon(self, text: str) -> Probabilities:
+        """Return the probabilities of a short text, waited for on the event loop.
+
+        Raises:
+            MemberBusyError: the process answers another caller.
+            MemberDownError: it is down, or died meanwhile.
+        """
+        return dict((await self.process.call_soon({"texts": [text]})).arrays)
+
     def decide(
         self, probabilities: Mapping[str, NDArray[np.float64]]
     ) -> dict[str, NDArray[np.intp]]:

@@ -9,12 +9,16 @@ from ivme.serve.configuration import ServeConfig
 from ivme.serve.token_estimates import TokenEstimate
 
 BATCH_SIZE = 64  # texts
+SOON_CHARACTERS = 16_384  # of a text; a socket's buffer holds several such
 WARM_UP_S = 1.0  # that a process may spend on shapes of batches before it is ready
 USUAL_BATCH_TOKENS = 2048  # padding counted; on processors larger batches gain next to nothing
 
 
 class ServedModel(Protocol):
-    """A model in processes of its own. `run` blocks, and is called from `slots` threads."""
+    """A model in processes of its own.
+
+    `run` blocks, and is called from `slots` threads; `answer_soon` is called on the event loop.
+    """
 
     kind: str  # "ensemble", or of a plan
     slots: int  # calls of `run` at a time
@@ -37,6 +41,14 @@ class ServedModel(Protocol):
 
     def run(self, texts: Sequence[str]) -> list[Any]:
         """Return an answer, or an exception, for each text."""
+        ...
+
+    async def answer_soon(self, text: str) -> Any | None:
+        """Return the answer on a text without a thread between; None: `run` has to be called.
+
+        Threads cost a lone text up to a millisecond. What is out of the ordinary is left to them:
+        long texts, a process that is busy, down, or short of memory.
+        """
         ...
 
     def info(self) -> Mapping[str, Any]:

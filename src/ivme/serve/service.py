@@ -17,7 +17,7 @@ from ivme.serve.bounds import checked_texts
 from ivme.serve.configuration import ServeConfig
 from ivme.serve.metrics import Metrics
 from ivme.serve.problems import Problem, starting
-from ivme.serve.served_model import ServedModel
+from ivme.serve.served_model import SOON_CHARACTERS, ServedModel
 
 FEW_TEXTS = 4  # whose tokens are counted at once: a thread takes as long as one
 WAIT_SHARE = 0.5  # of a request's time, that it may be expected to spend in the queue
@@ -202,10 +202,17 @@ class Service:
 
     async def _run(self, texts: Sequence[str]) -> list[Any]:
         """Return the answer to each text, and remember it, whether or not anyone still waits."""
-        answers: list[Any] = await self.call(lambda: self.model.run(texts))
+        answers = await self._ask(texts)
         for text, answer in zip(texts, answers, strict=True):
             self.remember(text, answer)
         return answers
+
+    async def _ask(self, texts: Sequence[str]) -> list[Any]:
+        if len(texts) == 1 and len(texts[0]) <= SOON_CHARACTERS:
+            answer = await self.model.answer_soon(texts[0])
+            if answer is not None:
+                return [answer]
+        return await self.call(lambda: self.model.run(texts))
 
     def _watch(self) -> None:
         watch = self.metrics.watch

@@ -24,6 +24,7 @@ from ivme.serve.channel import Channel, ChannelClosed, Message
 
 MEMBER_PROCESS = "ivme.serve.member_process"
 OPEN_TIMEOUT_S = 300.0  # to load a model
+TRANSFER_S = 1.0  # for a short message that is there, or that there is room for
 FIRST_PAUSE_S = 0.1
 MOST_PAUSE_S = 30.0
 STEADY_S = 60.0  # after this long without dying the pauses start anew
@@ -33,6 +34,10 @@ logger = logging.getLogger("ivme.serve")
 
 class MemberDownError(IvmeError):
     """The process that holds a model is not there; it is being started again."""
+
+
+class MemberBusyError(IvmeError):
+    """The process is answering another caller, whom this one did not want to wait for."""
 
 
 class MemberHungError(MemberDownError):
@@ -97,15 +102,25 @@ class MemberProcess:
             if not self.is_ready:
                 raise MemberDownError(str(self.down_reason))
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it can be called and nobody else does."""
+        return self.is_ready and not self._exchanging.locked()
+
     @contextmanager
-    def calling(self) -> Iterator[Channel]:
+    def calling(self, *, waits: bool = True) -> Iterator[Channel]:
         """Give the channel for one exchange; a process that fails in it is ended.
 
+        waits: for the exchange of another caller to end.
+
         Raises:
+            MemberBusyError: another caller is in the middle of one.
             MemberDownError: it is down, or died meanwhile.
             MemberHungError: it did not read or answer in time.
         """
-        with self._exchanging:
+        if not self._exchanging.acquire(blocking=waits):
+            raise MemberBusyError(f"{self.name} answers another caller")
+        try:
             with self._changed:
                 process, channel = self._process, self._channel
                 if process is None or channel is None or not self.is_ready:
@@ -120,6 +135,8 @@ class MemberProcess:
             except BaseException:  # left half way: what came next would be the rest of its answer
                 self._end(process, "was interrupted")
                 raise
+        finally:
+            self._exchanging.release()
 
     def call(self, content: Mapping[str, Any], arrays: Mapping[str, Any] | None = None) -> Message:
         """Return the answer to one message.
@@ -132,6 +149,21 @@ class MemberProcess:
         with self.calling() as channel:
             channel.send(content, arrays, timeout_s=self._call_timeout_s)
             answer = channel.receive(self._call_timeout_s)
+        raise_told_error(answer.content.get("error"))
+        return answer
+
+    async def call_soon(self, content: Mapping[str, Any]) -> Message:
+        """Return the answer to one message, waited for on the event loop; see `call`.
+
+        For short messages: what is sent must fit into the socket's buffer.
+
+        Raises:
+            MemberBusyError: another caller is in the middle of an exchange.
+        """
+        with self.calling(waits=False) as channel:
+            channel.send(content, timeout_s=TRANSFER_S)
+            await channel.until_pending(self._call_timeout_s)
+            answer = channel.receive(TRANSFER_S)
         raise_told_error(answer.content.get("error"))
         return answer
 

@@ -1,6 +1,6 @@
 import pytest
 
-from ivme.ensemble.words import count_words
+from ivme.ensemble.words import count_words, has_fewer_words
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,8 @@ from ivme.ensemble.words import count_words
 )
 def test_words_are_counted_in_scripts_with_and_without_spaces(text: str, words: int) -> None:
     assert count_words(text) == words
+    assert not has_fewer_words(text, words)
+    assert has_fewer_words(text, words + 1)
 
 
 def test_a_text_of_many_words_counts_them_all() -> None:

@@ -7,7 +7,7 @@ from ivme.ensemble.answers import TOTAL, Answer, Choice
 from ivme.ensemble.running import Failure, Outcome, Scores
 from ivme.ensemble.stacking import Stacking
 from ivme.ensemble.voting import decide
-from ivme.ensemble.words import count_words
+from ivme.ensemble.words import has_fewer_words
 from ivme.errors import IvmeError
 
 FEATURES = "features"  # that the tabular members share, in timings
@@ -51,7 +51,7 @@ class Judge:
                 ),
                 vote_count=int(verdicts.votes[at]),
                 probability=tuple(verdicts.probability[at].tolist()),
-                too_short=count_words(text) < self.least_words,
+                too_short=has_fewer_words(text, self.least_words),
                 timings_ms=timings,
                 notes=notes,
                 members_down=down,

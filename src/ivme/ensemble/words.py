@@ -6,6 +6,7 @@ Burmese. Korean has spaces. Signs, emoji and control characters are no words.
 """
 
 import re
+from itertools import islice
 
 _IDEOGRAPHS = (
     "\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -21,15 +22,26 @@ _WORD = re.compile(rf"[^\W_](?:[\w{_MARKS}]|['\u2019\u2010\-](?=[^\W_]))*")
 LETTERS_PER_WORD = {"ideographs": 2, "other scripts without spaces": 4}
 
 
+def has_fewer_words(text: str, least: int) -> bool:
+    """Return whether a text has fewer words than that; counts no further than it must."""
+    if _has_spaces(text):
+        return sum(1 for _ in islice(_WORD.finditer(text), least)) < least
+    return count_words(text) < least
+
+
 def count_words(text: str) -> int:
-    """Return the number of words in a text, to be compared with a least number of words."""
-    if text.isascii() or not _NO_SPACES.search(text):
+    """Return the number of words in a text."""
+    if _has_spaces(text):
         return _runs(text)
     ideographs = len(_IDEOGRAPH.findall(text))
     others = len(_NO_SPACES.findall(text)) - ideographs
     two, four = LETTERS_PER_WORD.values()
     spaced = _NO_SPACES.sub(" ", text)
     return _runs(spaced) + -(-ideographs // two) + -(-others // four)
+
+
+def _has_spaces(text: str) -> bool:
+    return text.isascii() or not _NO_SPACES.search(text)
 
 
 def _runs(text: str) -> int:

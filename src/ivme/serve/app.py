@@ -17,7 +17,7 @@ from ivme.serve.lifecycle import Lifecycle
 from ivme.serve.page_files import page_routes
 from ivme.serve.plan_model import PlanModel
 from ivme.serve.plan_routes import ROUTES, documented, plan_routes
-from ivme.serve.predict_route import predict_route
+from ivme.serve.predict_route import Endpoint, predict_endpoint, predict_route
 from ivme.serve.problems import CODES, Problem
 from ivme.serve.requests import invalid_request
 from ivme.serve.served_model import open_served_model
@@ -54,10 +54,14 @@ def build_app(config: ServeConfig, service: Service | None = None) -> FastAPI:
     )
     app.state.service, app.state.lifecycle = service, lifecycle
     app.include_router(service_routes(service, lifecycle))
+    predict = _predict_endpoint(service)
     app.include_router(model_routes(service))
+    if predict is not None:
+        app.include_router(predict_route(predict))
     app.include_router(page_routes())
     _answer_errors(app, service)
-    app.add_middleware(Gate, service=service, lifecycle=lifecycle)
+    endpoints = {} if predict is None else {"/predict": predict}
+    app.add_middleware(Gate, service=service, lifecycle=lifecycle, endpoints=endpoints)
     if config.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -72,16 +76,20 @@ def build_app(config: ServeConfig, service: Service | None = None) -> FastAPI:
 def model_routes(service: Service) -> APIRouter:
     """Return the routes that give texts to the model."""
     if isinstance(service.model, PlanModel):
-        router = plan_routes(service, service.model)
-        if service.model.kind == "classifier":
-            router.include_router(predict_route(service, documented))
-        return router
+        return plan_routes(service, service.model)
     from ivme.serve import ensemble_routes  # a plan's server needs nothing of ensembles
 
     assert isinstance(service.model, ensemble_routes.EnsembleModel)
-    router = ensemble_routes.ensemble_routes(service, service.model)
-    router.include_router(predict_route(service, ensemble_routes.documented))
-    return router
+    return ensemble_routes.ensemble_routes(service, service.model)
+
+
+def _predict_endpoint(service: Service) -> Endpoint | None:
+    """Return what answers at /predict; None for a model that has no labels."""
+    if not isinstance(service.model, PlanModel):
+        from ivme.serve import ensemble_routes
+
+        return predict_endpoint(service, ensemble_routes.documented)
+    return predict_endpoint(service, documented) if service.model.kind == "classifier" else None
 
 
 def _answer_errors(app: FastAPI, service: Service) -> None:

@@ -109,7 +109,9 @@ class EnsembleModel:
             return None
         try:
             start_s = time.perf_counter()
-            parts = await asyncio.gather(*(_ask(placed, text) for placed in predictor.groups))
+            # Those that compute long first: a process that wakes may take this one's core.
+            groups = sorted(predictor.groups, key=lambda placed: placed.worker is None)
+            parts = await asyncio.gather(*(_ask(placed, text) for placed in groups))
             outcomes = [scores for part in parts for scores in part]
             answer = predictor.conclude(text, outcomes, time.perf_counter() - start_s)
         except IvmeError:

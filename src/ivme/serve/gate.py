@@ -12,13 +12,16 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ivme.errors import IvmeError
 from ivme.serve.bounds import DisconnectedError, read_body
 from ivme.serve.lifecycle import Lifecycle
+from ivme.serve.predict_route import Endpoint
 from ivme.serve.problems import Problem, internal_error, stopping, timed_out, unauthorized
 from ivme.serve.security import SECURITY_HEADERS, is_open, key_matches
-from ivme.serve.service import Service
+from ivme.serve.service import Service, as_problem
 
 MODEL_ROUTES = ("/predict", "/v1/classify", "/v1/embed", "/v1/generate", "/v1/fill", "/v1/analyze")
 OTHER_ROUTES = ("/", "/health", "/ready", "/metrics", "/openapi.json", "/v1/info")
@@ -31,10 +34,21 @@ logger = logging.getLogger("ivme.serve")
 
 
 class Gate:
-    """The application behind its bounds."""
+    """The application behind its bounds.
 
-    def __init__(self, app: ASGIApp, service: Service, lifecycle: Lifecycle) -> None:
+    endpoints: by path, of requests that need nothing of the application: they are called from here.
+    What lies between, routes and handlers of errors, takes 0.3 ms of a lone request.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        service: Service,
+        lifecycle: Lifecycle,
+        endpoints: Mapping[str, Endpoint] | None = None,
+    ) -> None:
         self.app = app
+        self.endpoints = endpoints or {}
         self.service = service
         self.config = service.config
         self.lifecycle = lifecycle
@@ -88,9 +102,20 @@ class Gate:
         exchange.scope[TIMEOUT] = limit
         try:
             async with limit, exchange.until_disconnect(body) as receive:
-                await self.app(exchange.scope, receive, exchange.send)
+                await self._answer(exchange.scope, receive, exchange.send)
         except TimeoutError:
             raise timed_out(self.config.timeout_s) from None
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self.endpoints.get(scope["path"])
+        if endpoint is None:
+            await self.app(scope, receive, send)
+            return
+        try:
+            response = await endpoint(Request(scope, receive))
+        except IvmeError as error:
+            raise as_problem(error) from error
+        await response(scope, receive, send)
 
     async def _read(self, exchange: "Exchange") -> bytes:
         try:

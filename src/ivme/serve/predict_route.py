@@ -1,6 +1,6 @@
 """The documented route: POST /predict {"text"}, as clients of the Flask application know it."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -23,16 +23,12 @@ _BODY = {
 }
 
 
-def predict_route(service: Service, document: Callable[[Any], dict[str, Any]]) -> APIRouter:
-    """Return the route; document: turns the model's answer into the documented form."""
-    router = APIRouter(responses=ERRORS, tags=["texts"])
+Endpoint = Callable[[Request], Awaitable[Response]]
 
-    @router.post(
-        "/predict",
-        response_model=PredictAnswer,
-        summary="What each member says of a text, and all together",
-        openapi_extra=_BODY,
-    )
+
+def predict_endpoint(service: Service, document: Callable[[Any], dict[str, Any]]) -> Endpoint:
+    """Return what answers a request; document: turns the model's answer into that form."""
+
     async def predict(http: Request) -> Response:
         content_type = http.headers.get("content-type", "")
         content = read_form_or_json(await http.body(), content_type)
@@ -43,4 +39,16 @@ def predict_route(service: Service, document: Callable[[Any], dict[str, Any]]) -
         [answer] = await service.answer([request.text])
         return JSONResponse(document(answer))
 
+    return predict
+
+
+def predict_route(predict: Endpoint) -> APIRouter:
+    """Return the route to the endpoint, as the OpenAPI document tells of it."""
+    router = APIRouter(responses=ERRORS, tags=["texts"])
+    router.post(
+        "/predict",
+        response_model=PredictAnswer,
+        summary="What each member says of a text, and all together",
+        openapi_extra=_BODY,
+    )(predict)
     return router

@@ -1,6 +1,7 @@
 """Running a server: the socket, signals, and an orderly end."""
 
 import asyncio
+import gc
 import logging
 import socket
 
@@ -85,6 +86,7 @@ def _serve(config: ServeConfig, model: ServedModel, listener: socket.socket) -> 
         finally:
             model.close()  # a thread that waits for it to load would hold up the end of the loop
 
+    gc.freeze()  # else garbage collections walk all modules again and again: 50 ms each
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve())
     if failures:

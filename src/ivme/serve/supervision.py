@@ -295,7 +295,7 @@ def _spawn(name: str, threads: int | None) -> tuple["subprocess.Popen[bytes]", C
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr.fileno() if _has_descriptor(sys.stderr) else subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                start_new_session=True,  # Ctrl-C is for the server, which ends them in order
+                process_group=0,  # Ctrl-C is for the server, which ends them in order
                 env=environment,
             )
         except OSError:

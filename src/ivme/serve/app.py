@@ -51,6 +51,8 @@ def build_app(config: ServeConfig, service: Service | None = None) -> FastAPI:
         lifespan=lifespan,
         strict_content_type=False,  # clients that name none send JSON all the same
         redirect_slashes=False,
+        # Newer versions look for OpenTelemetry in each request; /metrics tells what there is.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.service, app.state.lifecycle = service, lifecycle
     app.include_router(service_routes(service, lifecycle))

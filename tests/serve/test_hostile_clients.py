@@ -12,6 +12,7 @@ import pytest
 from servers import DEADLINE_S, Server, serving, wait_for
 
 BODY = b'{"text": "sent by hand"}'
+REFUSALS = 'ivme_refusals_total{reason="queue_full"}'
 HEAD = (
     b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     b"Content-Length: %d\r\n\r\n"
@@ -192,13 +193,25 @@ def test_an_overloaded_server_refuses_at_once_and_names_the_time(classifier_fold
                         == expected + 1
                     )
                 )
-            refused = other.post("/v1/classify", json={"text": "one too many"})
-            assert refused.status_code == 429
-            assert refused.json()["code"] == "queue_full"
-            assert int(refused.headers["retry-after"]) >= 1
+            with connect(server) as connection:  # again and again on one connection, in a row
+                connection.sendall((HEAD % len(BODY) + BODY) * 2)
+                wait_for(lambda: server.metric(REFUSALS) == 2)
+                connection.sendall((HEAD % (len(BODY) + 2)) + BODY)
+                connection.sendall(b"  ")  # the last bytes of a body come later
+                wait_for(lambda: server.metric(REFUSALS) == 3)
+                connection.shutdown(socket.SHUT_WR)
+                assert read_all(connection).count(b"HTTP/1.1 429 Too Many Requests") == 3
+            for text in ("one too many", "x" * 100_000):  # small, or with a body that takes time
+                refused = other.post("/v1/classify", json={"text": text})
+                assert refused.status_code == 429
+                assert refused.json()["code"] == "queue_full"
+                assert int(refused.headers["retry-after"]) >= 1
+                assert refused.headers["x-content-type-options"] == "nosniff"
+                assert "date" in refused.headers
             held[-1].close()  # whoever leaves frees a place
             wait_for(lambda: server.metric("ivme_queue_texts") == 1)
         for connection in held[:-1]:
             with connection:
                 assert connection.recv(15) == b"HTTP/1.1 200 OK"
-        assert 'ivme_refusals_total{reason="queue_full"} 1.0' in server.client.get("/metrics").text
+        assert server.metric(REFUSALS) == 5
+        assert other.post("/v1/classify", json={"text": "room again"}).status_code == 200

@@ -12,9 +12,11 @@ from starlette.middleware.cors import CORSMiddleware
 
 from ivme.engines.batching import Batching
 from ivme.serve.configuration import ServeConfig
+from ivme.serve.door import Door
 from ivme.serve.gate import Gate
 from ivme.serve.lifecycle import Lifecycle
 from ivme.serve.problems import Problem
+from ivme.serve.served_model import SOON_CHARACTERS
 from ivme.serve.service import FEW_TEXTS, Service, outlast
 
 TURNS = 100
@@ -62,6 +64,7 @@ class CountingModel:
         self.estimate = self
         self.counted = 0
         self.loop_was_free = True
+        self.is_idle = False
 
     def tokens(self, text: str) -> int:
         self.counted += 1
@@ -80,6 +83,9 @@ class CountingModel:
 
     def wait_until_ready(self) -> None:
         pass
+
+    async def answer_soon(self, text: str) -> Any | None:
+        return f"soon {text}" if self.is_idle else None
 
     def run(self, texts: Sequence[str]) -> list[Any]:
         return [text.upper() for text in texts]
@@ -122,6 +128,24 @@ def test_many_texts_are_refused_before_their_tokens_are_counted():
     asyncio.run(scenario())
 
 
+def test_a_lone_short_text_is_asked_for_on_the_loop_where_the_model_is_idle():
+    async def scenario() -> None:
+        model = CountingModel()
+        service = Service(ServeConfig(folder=Path("none"), cache_size=0), model)
+        await service.start()
+        while not service.is_ready:
+            await asyncio.sleep(0.001)
+        assert await service.answer(["a"]) == ["A"]
+        model.is_idle = True
+        assert await service.answer(["a"]) == ["soon a"]
+        assert await service.answer(["a", "b"]) == ["A", "B"]
+        long = "a" * (SOON_CHARACTERS + 1)
+        assert await service.answer([long]) == [long.upper()]
+        await service.stop()
+
+    asyncio.run(scenario())
+
+
 def test_a_mistake_of_ours_is_told_with_the_headers_that_all_answers_have():
     async def fail(scope: Any, receive: Any, send: Any) -> None:
         raise KeyError("a mistake")
@@ -129,7 +153,9 @@ def test_a_mistake_of_ours_is_told_with_the_headers_that_all_answers_have():
     async def scenario() -> None:
         service = Service(ServeConfig(folder=Path("none")), CountingModel())
         origin = "https://pages.example"
-        app = CORSMiddleware(Gate(fail, service, Lifecycle()), allow_origins=[origin])
+        app = CORSMiddleware(
+            Gate(fail, service, Door(service, Lifecycle())), allow_origins=[origin]
+        )
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://ivme") as client:
             answer = await client.get("/health", headers={"Origin": origin})

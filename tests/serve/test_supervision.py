@@ -1,5 +1,6 @@
 """Processes that cannot start, die while they load, or do not read: told, and tried again."""
 
+import asyncio
 import errno
 import os
 import signal
@@ -14,9 +15,10 @@ from ivme.errors import IvmeError
 from ivme.serve import supervision
 from ivme.serve.configuration import ServeConfig
 from ivme.serve.ensemble_model import EnsembleModel
+from ivme.serve.member_process import NICENESS
 from ivme.serve.plan_model import PlanModel
 from ivme.serve.process_pool import ProcessPool, UnwantedError, wait_for_loading
-from ivme.serve.supervision import MemberDownError, MemberHungError, MemberProcess
+from ivme.serve.supervision import MemberBusyError, MemberDownError, MemberHungError, MemberProcess
 
 
 def process_of(folder: Path | str, name: str = "model") -> MemberProcess:
@@ -131,6 +133,85 @@ def test_a_batch_that_takes_too_long_is_not_run_again(classifier_folder: Path):
             model.run(["a film"])
     finally:
         model.close()
+
+
+async def ask_soon(process: MemberProcess) -> list[str]:
+    answer = await process.call_soon({"texts": ["a film"]})
+    labels: list[str] = answer.content["labels"]
+    return labels
+
+
+def test_a_process_is_called_on_the_event_loop_by_one_caller_at_a_time(classifier_folder: Path):
+    process = process_of(classifier_folder)
+    process.start()
+
+    async def scenario() -> None:
+        first = asyncio.create_task(ask_soon(process))
+        await asyncio.sleep(0)
+        assert not process.is_idle
+        with pytest.raises(MemberBusyError):
+            await ask_soon(process)
+        assert await first == process.call({"texts": ["a film"]}).content["labels"]
+        assert process.is_idle
+
+    try:
+        process.wait_until_ready()
+        asyncio.run(scenario())
+    finally:
+        process.close()
+
+
+@pytest.mark.parametrize("end", ["kill", "close"])
+def test_the_end_of_a_process_is_told_on_the_event_loop(classifier_folder: Path, end: str):
+    process = process_of(classifier_folder)
+    process.start()
+
+    async def scenario() -> None:
+        os.kill(process._process.pid, signal.SIGSTOP)
+        waiting = asyncio.create_task(ask_soon(process))
+        await asyncio.sleep(0.01)
+        if end == "kill":
+            process._process.kill()
+        else:
+            await asyncio.to_thread(process.close)
+        with pytest.raises(MemberDownError):
+            await asyncio.wait_for(waiting, 10)
+
+    try:
+        process.wait_until_ready()
+        asyncio.run(scenario())
+    finally:
+        process.close()
+
+
+def test_a_process_yields_to_the_server_and_gets_no_signals_of_its_terminal(classifier_folder):
+    process = process_of(classifier_folder)
+    process.start()
+    try:
+        process.wait_until_ready()
+        number = process._process.pid
+        assert os.getpgid(number) != os.getpgid(0)
+        assert os.getsid(number) == os.getsid(0)  # Linux compares niceness within a session alone
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        assert os.getpriority(os.PRIO_PROCESS, number) == min(19, own + NICENESS)
+    finally:
+        process.close()
+
+
+def test_a_process_that_hangs_is_ended_from_the_event_loop_too(classifier_folder: Path):
+    opening = {"open": "plan", "folder": str(classifier_folder), "threads": 1}
+    opening["max_batch_tokens"] = 64
+    process = MemberProcess("model", opening, threads=1, call_timeout_s=0.2)
+    process.start()
+    try:
+        process.wait_until_ready()
+        os.kill(process._process.pid, signal.SIGSTOP)
+        with pytest.raises(MemberHungError, match=r"did not answer within 0.2 s"):
+            asyncio.run(ask_soon(process))
+        wait_for(lambda: process.is_ready)
+        assert asyncio.run(ask_soon(process))
+    finally:
+        process.close()
 
 
 def test_vectors_that_are_kept_do_not_keep_their_batch(classifier_folder: Path):

@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse, Response
 import ivme
 from ivme.errors import IvmeError
 from ivme.serve.configuration import ServeConfig
-from ivme.serve.gate import MODEL_ROUTES, Gate
+from ivme.serve.door import MODEL_ROUTES, Door
+from ivme.serve.gate import Gate
 from ivme.serve.lifecycle import Lifecycle
 from ivme.serve.page_files import page_routes
 from ivme.serve.plan_model import PlanModel
@@ -55,6 +56,7 @@ def build_app(config: ServeConfig, service: Service | None = None) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.service, app.state.lifecycle = service, lifecycle
+    app.state.door = door = Door(service, lifecycle)
     app.include_router(service_routes(service, lifecycle))
     predict = _predict_endpoint(service)
     app.include_router(model_routes(service))
@@ -63,7 +65,7 @@ def build_app(config: ServeConfig, service: Service | None = None) -> FastAPI:
     app.include_router(page_routes())
     _answer_errors(app, service)
     endpoints = {} if predict is None else {"/predict": predict}
-    app.add_middleware(Gate, service=service, lifecycle=lifecycle, endpoints=endpoints)
+    app.add_middleware(Gate, service=service, door=door, endpoints=endpoints)
     if config.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -14,11 +14,15 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ivme.serve.configuration import ServeConfig
-from ivme.serve.problems import problem_body
+from ivme.serve.door import Door, asks_the_model
+from ivme.serve.problems import Problem
+from ivme.serve.security import SECURITY_HEADERS
 
 HEADER_TIMEOUT_S = 10.0  # from a connection to its first request
 KEEP_ALIVE_S = 30
 MAX_HEADER_BYTES = 32 * 1024
+SMALL_BODY_BYTES = 64 * 1024
+SECURITY_LINES = b"".join(b"\r\n%s: %s" % pair for pair in SECURITY_HEADERS) + b"\r\n\r\n"
 
 logger = logging.getLogger("ivme.serve")
 
@@ -30,10 +34,15 @@ class HeadTooLargeError(Exception):
 class BoundedProtocol(HttpToolsProtocol):
     """A connection that must send a whole request head soon, and a small one.
 
-    There are only so many at a time.
+    There are only so many at a time. While the queue is full, requests of a usual size are refused
+    from here, in a third of the time that it takes to call the application: what refusing costs
+    is taken from the models.
     """
 
     max_connections = 1000
+    door: Door | None = None  # None: the application refuses, as where it adds headers to it
+    _refusal: Problem | None = None  # of the request whose body is on its way
+    _was_refused = False  # a request whose end came with the newest bytes
     _head_timer: asyncio.TimerHandle | None = None
     _is_in_head = False  # the head of a request has begun and is not whole
     _head_bytes = 0  # of it, as parsed
@@ -44,9 +53,13 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         if len(self.connections) > self.max_connections:
             self._turn_away(
-                503,
-                "too_many_connections",
-                f"{self.max_connections} connections are open already; try again in 1 s",
+                Problem(
+                    503,
+                    "too_many_connections",
+                    f"{self.max_connections} connections are open already; try again in 1 s",
+                    retry_after_s=1,
+                ),
+                is_last=True,
             )
             return
         self._expect_head()
@@ -56,6 +69,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         was_in_head = self._is_in_head
+        self._was_refused = False
         self._feed(data)
         if self.transport.is_closing():
             return
@@ -63,7 +77,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._unparsed_bytes += len(data)
             if self._unparsed_bytes > MAX_HEADER_BYTES:
                 self.send_400_response("")
-        if self.cycle is None or self.cycle.response_complete:
+        if self._is_between_requests and not self._was_refused:
             self._expect_head()
         else:
             self._forget_head()
@@ -115,31 +129,75 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin to answer."""
         self._is_in_head = False
-        if not self.parser.should_upgrade():
+        if self.parser.should_upgrade():
+            return
+        self._refusal = self._find_refusal()
+        if self._refusal is None:
             super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body; of a request that is refused it is let go."""
+        if self._refusal is None:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Take the end of a request."""
-        if not self.parser.should_upgrade():
+        if self.parser.should_upgrade():
+            return
+        if self._refusal is None:
             super().on_message_complete()
+            return
+        refusal, self._refusal = self._refusal, None
+        self._was_refused = True
+        self._turn_away(refusal, is_last=not self.parser.should_keep_alive())
+        self.on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP in the one format of all errors."""
         self._turn_away(
-            400,
-            "bad_request",
-            f"this is no HTTP request, or its headers take more than {MAX_HEADER_BYTES} bytes",
+            Problem(
+                400,
+                "bad_request",
+                f"this is no HTTP request, or its headers take more than {MAX_HEADER_BYTES} bytes",
+            ),
+            is_last=True,
         )
 
-    def _turn_away(self, status: int, code: str, message: str) -> None:
-        body = json.dumps(problem_body(message, code, {})).encode()
-        again = "retry-after: 1\r\n" if status == 503 else ""
-        head = (
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{again}connection: close\r\n"
-            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
-        self.transport.close()
+    @property
+    def _is_between_requests(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _find_refusal(self) -> Problem | None:
+        """Return why the request whose head came is refused from here, if it is."""
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        method = self.parser.get_method().decode("ascii")
+        if self.door is None or not asks_the_model(method, path) or not self._is_between_requests:
+            return None
+        headers = dict(self.headers)
+        size = headers.get(b"content-length", b"")
+        if not size.isdigit() or int(size) > SMALL_BODY_BYTES or b"expect" in headers:
+            return None
+        try:
+            self.door.check(method, path, headers)
+        except Problem as problem:
+            if problem.status != HTTPStatus.TOO_MANY_REQUESTS:
+                return None
+            self.door.count_refusal(problem)
+            self.door.count_request(path, problem.status, 0.0)
+            return problem
+        return None
+
+    def _turn_away(self, problem: Problem, *, is_last: bool) -> None:
+        body = json.dumps(problem.body).encode()
+        lines = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}"]
+        for name, text in self.server_state.default_headers:  # the date
+            lines.append(f"{name.decode()}: {text.decode()}")
+        lines += [f"{name.lower()}: {value}" for name, value in problem.headers.items()]
+        lines += ["connection: close"] if is_last else []
+        lines += ["content-type: application/json", f"content-length: {len(body)}"]
+        self.transport.write("\r\n".join(lines).encode() + SECURITY_LINES + body)
+        if is_last:
+            self.transport.close()
 
     def _take_head(self, size: int) -> None:
         self._head_bytes += size
@@ -160,7 +218,9 @@ class DrainingServer(uvicorn.Server):
     """A server that finishes what it accepted after a first SIGTERM or SIGINT; a second ends it."""
 
     def __init__(self, config: ServeConfig, app: FastAPI) -> None:
-        protocol = type("Protocol", (BoundedProtocol,), {"max_connections": config.max_connections})
+        door = None if config.cors_origins else app.state.door
+        settings = {"max_connections": config.max_connections, "door": door}
+        protocol = type("Protocol", (BoundedProtocol,), settings)
         super().__init__(
             uvicorn.Config(
                 app,

@@ -17,15 +17,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ivme.errors import IvmeError
 from ivme.serve.bounds import DisconnectedError, read_body
-from ivme.serve.lifecycle import Lifecycle
+from ivme.serve.door import Door, asks_the_model
 from ivme.serve.predict_route import Endpoint
-from ivme.serve.problems import Problem, internal_error, stopping, timed_out, unauthorized
-from ivme.serve.security import SECURITY_HEADERS, is_open, key_matches
+from ivme.serve.problems import Problem, internal_error, stopping, timed_out
+from ivme.serve.security import SECURITY_HEADERS
 from ivme.serve.service import Service, as_problem
 
-MODEL_ROUTES = ("/predict", "/v1/classify", "/v1/embed", "/v1/generate", "/v1/fill", "/v1/analyze")
-OTHER_ROUTES = ("/", "/health", "/ready", "/metrics", "/openapi.json", "/v1/info")
-KNOWN_ROUTES = frozenset((*MODEL_ROUTES, *OTHER_ROUTES))
 TIMEOUT = "ivme.timeout"  # in the scope: the asyncio.Timeout of a request
 LINGER_S = 2.0  # that a refused body is still read for, so that the refusal arrives
 LINGER_BYTES = 64 * 2**20
@@ -44,14 +41,15 @@ class Gate:
         self,
         app: ASGIApp,
         service: Service,
-        lifecycle: Lifecycle,
+        door: Door,
         endpoints: Mapping[str, Endpoint] | None = None,
     ) -> None:
         self.app = app
         self.endpoints = endpoints or {}
         self.service = service
         self.config = service.config
-        self.lifecycle = lifecycle
+        self.door = door
+        self.lifecycle = door.lifecycle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -64,7 +62,7 @@ class Gate:
             with self.lifecycle.request():
                 await self._serve(exchange)
         except Problem as problem:
-            self.service.metrics.refusals.labels(problem.code).inc()
+            self.door.count_refusal(problem)
             await exchange.refuse(problem)
         except DisconnectedError:
             exchange.status = 499  # as nginx counts them: nobody was there to be answered
@@ -76,22 +74,18 @@ class Gate:
             logger.exception("the server failed at %s %s", scope["method"], scope["path"])
             await exchange.refuse(internal_error())
         finally:
-            self._count(scope, exchange.status, asyncio.get_running_loop().time() - start_s)
+            duration_s = asyncio.get_running_loop().time() - start_s
+            self.door.count_request(scope["path"], exchange.status, duration_s)
 
     async def _serve(self, exchange: "Exchange") -> None:
         scope = exchange.scope
-        headers = dict(scope["headers"])
-        path = scope["path"]
-        if not is_open(path, scope["method"]) and not key_matches(headers, self.config.api_key):
-            raise unauthorized()
-        if path not in MODEL_ROUTES or scope["method"] != "POST":
+        method, path = scope["method"], scope["path"]
+        exchange.is_last = self.lifecycle.is_stopping and asks_the_model(method, path)
+        self.door.check(method, path, dict(scope["headers"]))
+        if asks_the_model(method, path):
+            await self._serve_bounded(exchange)
+        else:
             await self.app(scope, exchange.receive, exchange.send)
-            return
-        if self.lifecycle.is_stopping:
-            exchange.is_last = True
-            raise stopping()
-        self.service.batcher.refuse_if_full()
-        await self._serve_bounded(exchange)
 
     async def _serve_bounded(self, exchange: "Exchange") -> None:
         loop = asyncio.get_running_loop()
@@ -128,12 +122,6 @@ class Gate:
         except Problem:
             exchange.is_last = True  # what is left of the body would be read as the next request
             raise
-
-    def _count(self, scope: Scope, status: int, duration_s: float) -> None:
-        route = scope["path"] if scope["path"] in KNOWN_ROUTES else "other"
-        self.service.metrics.requests.labels(route, str(status)).inc()
-        if route in MODEL_ROUTES:
-            self.service.metrics.latency["total"].observe(duration_s)
 
 
 class Exchange:

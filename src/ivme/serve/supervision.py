@@ -295,7 +295,9 @@ def _spawn(name: str, threads: int | None) -> tuple["subprocess.Popen[bytes]", C
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr.fileno() if _has_descriptor(sys.stderr) else subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                process_group=0,  # Ctrl-C is for the server, which ends them in order
+                # Ctrl-C is for the server, which ends them in order. A session of their own would
+                # keep that off, too, but Linux compares niceness within a session alone.
+                process_group=0,
                 env=environment,
             )
         except OSError:

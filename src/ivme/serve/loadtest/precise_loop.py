@@ -12,9 +12,10 @@ if hasattr(selectors, "EpollSelector"):
 
         def select(self, timeout: float | None = None) -> list[Any]:
             """Return what is ready, after at most `timeout` seconds."""
-            if timeout is None or timeout > 0:
-                select.select([self.fileno()], [], [], timeout)
-            return super().select(0)
+            is_due = timeout is not None and timeout <= 0
+            if is_due or select.select([self.fileno()], [], [], timeout)[0]:
+                return super().select(0)
+            return []
 
     def precise_loop() -> asyncio.AbstractEventLoop:
         """Return a new event loop with precise timers."""

@@ -154,23 +154,34 @@ def overhead(arguments: argparse.Namespace, texts: Sequence[str]) -> dict[str, A
 
 
 def throughput(arguments: argparse.Namespace, texts: Sequence[str]) -> dict[str, Any]:
-    """Take turns: the batch, the server at saturation, the plain servers; medians of rounds."""
+    """Take turns: the batch, the server at saturation, the batch, the plain servers.
+
+    of_offline: the median of rounds, each against the batches around it; else medians of each.
+    """
     _, batch = open_direct(str(arguments.folder))
     batch(texts[:4])
+
+    def run_batch() -> None:
+        marked = mark(texts)
+        start, busy_s = time.perf_counter(), time.process_time()
+        batch(marked)
+        rounds["offline"].append(len(texts) / (time.perf_counter() - start))
+        busy_s = time.process_time() - busy_s
+        processor.setdefault("offline", []).append(1e3 * busy_s / len(texts))
+
+    ratios: list[float] = []
     rounds: dict[str, list[float]] = {name: [] for name in ("offline", "served", *PLAIN)}
     processor: dict[str, list[float]] = {}  # ms a text
     with ExitStack() as servers:
         server = servers.enter_context(server_of(arguments))
         ports = {name: servers.enter_context(plain_server(arguments, name)) for name in PLAIN}
         for _ in range(arguments.rounds):
-            marked = mark(texts)
-            start, busy_s = time.perf_counter(), time.process_time()
-            batch(marked)
-            rounds["offline"].append(len(texts) / (time.perf_counter() - start))
-            offline_ms = 1e3 * (time.process_time() - busy_s) / len(texts)
+            run_batch()
             found, parts_ms = saturate_watched(arguments, texts, server)
+            run_batch()
             rounds["served"].append(found.goodput_per_s)
-            for name, one in {"offline": offline_ms, **parts_ms}.items():
+            ratios.append(found.goodput_per_s / statistics.mean(rounds["offline"][-2:]))
+            for name, one in parts_ms.items():
                 processor.setdefault(name, []).append(one)
             for name, port in ports.items():
                 found = saturate(arguments, texts, port, "/predict", PLAIN_CLIENTS)
@@ -178,15 +189,17 @@ def throughput(arguments: argparse.Namespace, texts: Sequence[str]) -> dict[str,
     medians = {name: statistics.median(one) for name, one in rounds.items()}
     served = medians["served"]
     processor_ms = {name: statistics.median(one) for name, one in processor.items()}
+    of_offline = statistics.median(ratios)
     generator_share = served * 1e-3 * processor_ms["generator"] / usable_cores()
     return {
         **{f"{name}_per_s": one for name, one in medians.items()},
-        "of_offline": served / medians["offline"],
-        "of_offline_without_generator": served / medians["offline"] / (1 - generator_share),
+        "of_offline": of_offline,
+        "of_offline_range": [min(ratios), max(ratios)],
+        "of_offline_without_generator": of_offline / (1 - generator_share),
         "processor_ms_per_text": processor_ms,
         "times_plain": served / medians["plain"],
         "times_plain_tuned": served / medians["plain_tuned"],
-        "is_met": served >= 0.9 * medians["offline"] and served >= 4 * medians["plain"],
+        "is_met": of_offline >= 0.9 and served >= 4 * medians["plain"],
         "rounds": rounds,
     }
 

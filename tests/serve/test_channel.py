@@ -1,3 +1,4 @@
+import asyncio
 import json
 import socket
 
@@ -22,6 +23,21 @@ def test_a_message_arrives_as_it_was_sent(ends):
     assert message.content == {"texts": ["çay", "\U0001f389"]}
     for name, array in arrays.items():
         np.testing.assert_array_equal(message.arrays[name], array)
+
+
+def test_messages_in_a_row_are_told_apart(ends):
+    one, other, _ = ends
+    for number in range(3):
+        one.send({"number": number}, {"x": np.full(number, 0.5)})
+    for number in range(3):
+        assert other.is_pending()
+        asyncio.run(other.until_pending(1.0))
+        message = other.receive(timeout_s=1.0)
+        assert message.content == {"number": number}
+        message.arrays["x"][:] = 1.0  # its own memory
+    assert not other.is_pending()
+    with pytest.raises(TimeoutError):
+        asyncio.run(other.until_pending(0.001))
 
 
 def test_the_end_of_the_other_side_is_told(ends):

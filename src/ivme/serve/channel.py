@@ -21,6 +21,7 @@ import numpy as np
 LENGTHS = struct.Struct("<IQ")
 TYPES = ("float32", "float64", "int64")
 MAX_BYTES = 2**30  # of one message; more is no message but a mistake
+READ_BYTES = 2**16  # at a time: most messages come whole
 
 
 class ChannelClosed(Exception):
@@ -40,6 +41,8 @@ class Channel:
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
+        self._timeout_s = connection.gettimeout()
+        self._unread = bytearray()  # that came with what was read
 
     def send(
         self,
@@ -73,7 +76,7 @@ class Channel:
             head_bytes, array_bytes = LENGTHS.unpack(self._read(LENGTHS.size))
             if head_bytes + array_bytes > MAX_BYTES:
                 raise ChannelClosed(f"a message of {head_bytes + array_bytes} bytes")
-            head = json.loads(bytes(self._read(head_bytes)))
+            head = json.loads(self._read(head_bytes))
             return Message(
                 content=head["content"],
                 arrays=_arrays(head["arrays"], self._read(array_bytes)),
@@ -86,6 +89,8 @@ class Channel:
             ChannelClosed: this end is closed.
             TimeoutError: nothing came in time.
         """
+        if self._unread:
+            return
         loop = asyncio.get_running_loop()
         pending = asyncio.Event()
         try:
@@ -103,7 +108,7 @@ class Channel:
 
     def is_pending(self) -> bool:
         """Return whether the other side has sent something that was not read yet."""
-        return bool(select.select([self._socket], [], [], 0)[0])
+        return bool(self._unread or select.select([self._socket], [], [], 0)[0])
 
     def close(self) -> None:
         """Close this end; the other one hears of it, and so does a thread that reads here."""
@@ -115,28 +120,27 @@ class Channel:
     def _limited(self, timeout_s: float | None) -> Iterator[None]:
         """Bound what the socket does in the block; tell a lost connection as ChannelClosed."""
         try:
-            self._socket.settimeout(timeout_s)
+            if timeout_s != self._timeout_s:
+                self._socket.settimeout(timeout_s)
+                self._timeout_s = timeout_s
             yield
         except TimeoutError:
             raise
         except OSError as error:
             raise ChannelClosed(str(error)) from error
-        finally:
-            with contextlib.suppress(OSError):  # closed meanwhile by another thread
-                self._socket.settimeout(None)
 
-    def _read(self, size: int) -> memoryview:
-        content = bytearray(size)
-        rest = memoryview(content)
-        while len(rest):
-            count = self._socket.recv_into(rest)
-            if not count:
+    def _read(self, size: int) -> bytearray:
+        while len(self._unread) < size:
+            piece = self._socket.recv(READ_BYTES)
+            if not piece:
                 raise ChannelClosed("the other side closed the connection")
-            rest = rest[count:]
-        return memoryview(content)
+            self._unread += piece
+        content = self._unread[:size]
+        del self._unread[:size]
+        return content
 
 
-def _arrays(shapes: list[list[Any]], content: memoryview) -> dict[str, np.ndarray]:
+def _arrays(shapes: list[list[Any]], content: bytearray) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     start = 0
     for name, type_name, shape in shapes:

@@ -32,6 +32,14 @@ def read_all(connection: socket.socket) -> bytes:
     return content
 
 
+def refusals(server: Server) -> float:
+    """Return how often the queue was full; the line is not there before the first time."""
+    try:
+        return server.metric(REFUSALS)
+    except AssertionError:
+        return 0.0
+
+
 def answers(server: Server) -> bool:
     answer = server.client.post("/v1/classify", json={"text": "still there?"})
     return answer.status_code == 200
@@ -195,10 +203,10 @@ def test_an_overloaded_server_refuses_at_once_and_names_the_time(classifier_fold
                 )
             with connect(server) as connection:  # again and again on one connection, in a row
                 connection.sendall((HEAD % len(BODY) + BODY) * 2)
-                wait_for(lambda: server.metric(REFUSALS) == 2)
+                wait_for(lambda: refusals(server) == 2)
                 connection.sendall((HEAD % (len(BODY) + 2)) + BODY)
                 connection.sendall(b"  ")  # the last bytes of a body come later
-                wait_for(lambda: server.metric(REFUSALS) == 3)
+                wait_for(lambda: refusals(server) == 3)
                 connection.shutdown(socket.SHUT_WR)
                 assert read_all(connection).count(b"HTTP/1.1 429 Too Many Requests") == 3
             for text in ("one too many", "x" * 100_000):  # small, or with a body that takes time
@@ -213,5 +221,5 @@ def test_an_overloaded_server_refuses_at_once_and_names_the_time(classifier_fold
         for connection in held[:-1]:
             with connection:
                 assert connection.recv(15) == b"HTTP/1.1 200 OK"
-        assert server.metric(REFUSALS) == 5
+        assert refusals(server) == 5
         assert other.post("/v1/classify", json={"text": "room again"}).status_code == 200

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import socket
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -188,13 +188,13 @@ def test_an_overloaded_server_refuses_at_once_and_names_the_time(classifier_fold
     with (
         serving(classifier_folder, "--max-queue", "2", "--cache-size", "0") as server,
         httpx.Client(base_url=server.url, timeout=DEADLINE_S) as other,
+        ExitStack() as connections,
     ):
         with stopped_model(server):
             held = []
             for number in range(4):  # one runs, one is next, two wait
-                connection = connect(server)
-                connection.sendall(HEAD % len(BODY) + BODY)
-                held.append(connection)
+                held.append(connections.enter_context(connect(server)))
+                held[-1].sendall(HEAD % len(BODY) + BODY)
                 wait_for(
                     lambda expected=number: (
                         server.metric("ivme_running_texts") + server.metric("ivme_queue_texts")
@@ -219,7 +219,6 @@ def test_an_overloaded_server_refuses_at_once_and_names_the_time(classifier_fold
             held[-1].close()  # whoever leaves frees a place
             wait_for(lambda: server.metric("ivme_queue_texts") == 1)
         for connection in held[:-1]:
-            with connection:
-                assert connection.recv(15) == b"HTTP/1.1 200 OK"
+            assert connection.recv(15) == b"HTTP/1.1 200 OK"
         assert refusals(server) == 5
         assert other.post("/v1/classify", json={"text": "room again"}).status_code == 200

@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# Two workers with a thread each: threads of one that wait spinning would starve the other.
-PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadscope
+# Two workers with a thread each: threads of one that wait spinning would starve the other. They take
+# modules in the order of tests/conftest.py.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest \
+	-n 2 --dist loadscope --no-loadscope-reorder
 SOURCES := src tests examples benchmarks deploy docs/api
 
 .DEFAULT_GOAL := help
@@ -18,8 +20,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find c
 		{ echo "Ivme needs Python 3.11 or newer; name one with: make PYTHON=python3.11"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing Ivme and what it needs into $(VENV) (a few minutes the first time) ..."
-	@$(PIP) install torch==2.13.0
-	@$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@$(PIP) install --no-compile torch==2.13.0
+	@$(PIP) install --no-compile --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true # as pip does, on all cores
 	@touch $@
 
 setup: $(VENV)/.installed ## install everything into .venv

@@ -17,7 +17,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from serving import read_texts, server_of
+from served import server_of
+from serving import read_texts
 
 from ivme.hardware.inventory import read_inventory
 from ivme.measure.records import library_versions

@@ -261,7 +261,8 @@ class _Products:
             # A library may fail in its own way on a processor we have not seen: the reason is
             # kept and shown, and the other paths are measured.
             except (RefusedError, RuntimeError, ImportError, NotImplementedError) as error:
-                self.unavailable[path.name] = str(error).splitlines()[0]
+                reason = str(error) or type(error).__name__
+                self.unavailable[path.name] = reason.splitlines()[0]
         runs = {name: product.run for name, product in prepared.items()}
         for name, seconds in sample_in_turns(runs, budget_s, now).items():
             calls = prepared[name].calls_per_run

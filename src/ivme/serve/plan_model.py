@@ -28,8 +28,8 @@ NAME = "model"  # of a plan's only member
 class PlanModel:
     """The processes of one plan, behind one call.
 
-    A batch whose process dies is run again when a process is ready again; one that took too
-    long is not: nobody waits for it any more, and it may well take too long again.
+    Texts whose process dies are run again when a process is ready again, a lone one twice at most;
+    what took too long is not: nobody waits for it any more, and it may well take too long again.
     """
 
     def __init__(self, config: ServeConfig) -> None:

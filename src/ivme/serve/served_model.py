@@ -9,7 +9,7 @@ from ivme.serve.configuration import ServeConfig
 from ivme.serve.token_estimates import TokenEstimate
 
 BATCH_SIZE = 64  # texts
-SOON_CHARACTERS = 16_384  # of a text; a socket's buffer holds several such
+SOON_CHARACTERS = 8_192  # of a text: a socket's buffer holds two, even if all are escaped in JSON
 WARM_UP_S = 1.0  # that a process may spend on shapes of batches before it is ready
 USUAL_BATCH_TOKENS = 2048  # padding counted; on processors larger batches gain next to nothing
 

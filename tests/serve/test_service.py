@@ -1,7 +1,8 @@
 """The service on its own: what it does beside asking the model."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,27 +104,34 @@ class CountingModel:
         pass
 
 
+@asynccontextmanager
+async def service_of(model: CountingModel, **settings: Any) -> AsyncIterator[Service]:
+    """Give a service that is ready."""
+    service = Service(ServeConfig(folder=Path("none"), **settings), model)
+    await service.start()
+    while not service.is_ready:
+        await asyncio.sleep(0.001)
+    yield service
+    await service.stop()
+
+
 def test_many_texts_are_refused_before_their_tokens_are_counted():
     async def scenario() -> None:
         model = CountingModel()
-        service = Service(ServeConfig(folder=Path("none"), max_queue=8), model)
-        await service.start()
-        while not service.is_ready:
-            await asyncio.sleep(0.001)
-        async with service.batcher.alone(1):  # the model is busy
-            waiting = asyncio.create_task(service.answer(["first", "second"]))
-            while service.batcher.waiting < 2:
-                await asyncio.sleep(0)
-            before = model.counted
-            with pytest.raises(Problem, match="the queue is full"):
-                await service.answer([f"text {number}" for number in range(8)])
-            assert model.counted == before == 2
-        assert await waiting == ["FIRST", "SECOND"]
-        model.loop_was_free = True
-        many = [f"text {number}" for number in range(FEW_TEXTS + 1)]
-        assert await service.answer(many) == [text.upper() for text in many]
-        assert model.loop_was_free
-        await service.stop()
+        async with service_of(model, max_queue=8) as service:
+            async with service.batcher.alone(1):  # the model is busy
+                waiting = asyncio.create_task(service.answer(["first", "second"]))
+                while service.batcher.waiting < 2:
+                    await asyncio.sleep(0)
+                before = model.counted
+                with pytest.raises(Problem, match="the queue is full"):
+                    await service.answer([f"text {number}" for number in range(8)])
+                assert model.counted == before == 2
+            assert await waiting == ["FIRST", "SECOND"]
+            model.loop_was_free = True
+            many = [f"text {number}" for number in range(FEW_TEXTS + 1)]
+            assert await service.answer(many) == [text.upper() for text in many]
+            assert model.loop_was_free
 
     asyncio.run(scenario())
 
@@ -131,17 +139,13 @@ def test_many_texts_are_refused_before_their_tokens_are_counted():
 def test_a_lone_short_text_is_asked_for_on_the_loop_where_the_model_is_idle():
     async def scenario() -> None:
         model = CountingModel()
-        service = Service(ServeConfig(folder=Path("none"), cache_size=0), model)
-        await service.start()
-        while not service.is_ready:
-            await asyncio.sleep(0.001)
-        assert await service.answer(["a"]) == ["A"]
-        model.is_idle = True
-        assert await service.answer(["a"]) == ["soon a"]
-        assert await service.answer(["a", "b"]) == ["A", "B"]
-        long = "a" * (SOON_CHARACTERS + 1)
-        assert await service.answer([long]) == [long.upper()]
-        await service.stop()
+        async with service_of(model, cache_size=0) as service:
+            assert await service.answer(["a"]) == ["A"]
+            model.is_idle = True
+            assert await service.answer(["a"]) == ["soon a"]
+            assert await service.answer(["a", "b"]) == ["A", "B"]
+            long = "a" * (SOON_CHARACTERS + 1)
+            assert await service.answer([long]) == [long.upper()]
 
     asyncio.run(scenario())
 

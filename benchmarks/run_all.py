@@ -21,6 +21,7 @@ LEFT_OUT = {  # name -> why
     "serving": "needs the folder of a plan or an ensemble",
     "page_latency": "needs the folder of a plan or an ensemble, and a browser",
     "plain_server": "is no benchmark: serving.py starts it",
+    "served": "is no benchmark: it starts what serving.py and page_latency.py ask",
     "fine_tuning": "is no benchmark: it trains a classifier for others",
     "ensemble_quality": "needs texts that the project does not hold",
 }

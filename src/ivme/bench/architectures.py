@@ -21,10 +21,9 @@ from ivme.measure.clock import Clock, SystemClock
 from ivme.measure.compare import ComparePlan, compare
 from ivme.measure.memory import release_free_memory, resident_bytes
 from ivme.measure.records import Record, new_record
+from ivme.models.kinds import GENERATING
 from ivme.models.loading import LoadedModel, load_model
 from ivme.models.sources import model_folder
-
-WRITING_KINDS = ("causal", "seq2seq")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +166,7 @@ class _LineUp:
             calibration_texts=self.texts[:CALIBRATION_TEXTS],
         )
         reading, writing = self.engine.prepare(model, options), None
-        if model.kind in WRITING_KINDS:
+        if model.kind in GENERATING:
             writing = self.engine.prepare(
                 model, replace(options, new_tokens=self.config.new_tokens)
             )

@@ -12,6 +12,7 @@ from ivme.diagnose.targets import Target
 from ivme.diagnose.training_step import Outline, TrainingStep
 from ivme.errors import UsageError
 from ivme.models.corpus import corpus_text
+from ivme.models.kinds import GENERATING
 from ivme.models.workloads import read_workload
 
 if TYPE_CHECKING:
@@ -179,6 +180,6 @@ class Collate:
             is_masked = torch.rand(ids.shape) < MASKED_SHARE
             batch["labels"] = ids.masked_fill(~is_masked, IGNORED)
             batch["input_ids"] = ids.masked_fill(is_masked, self.tokenizer.mask_token_id)
-        elif self.kind in ("causal", "seq2seq"):
+        elif self.kind in GENERATING:
             batch["labels"] = ids
         return batch

@@ -12,6 +12,7 @@ from ivme.engines.transformers_engine import AUTOCAST, TransformersSession
 from ivme.engines.traps import find_compiler, missing_compiler
 from ivme.errors import RefusedError
 from ivme.measure.clock import Clock, SystemClock
+from ivme.models.kinds import GENERATING
 
 if TYPE_CHECKING:
     import torch
@@ -87,7 +88,7 @@ class CompiledSession(TransformersSession):
 
 def refuse_compiling(engine: str, model: "LoadedModel") -> str | None:
     """Return why torch.compile cannot run the model here, or None if it can."""
-    if model.kind in ("causal", "seq2seq"):
+    if model.kind in GENERATING:
         return (
             f"engine={engine} compiles encoders; the cache of a {model.kind} model grows with each "
             "text, and torch.compile compiles anew for each length or reads out of bounds; use "

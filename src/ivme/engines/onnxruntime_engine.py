@@ -8,6 +8,7 @@ from ivme.engines import answers
 from ivme.engines.artefacts import cached_artefact
 from ivme.engines.protocol import EngineOptions
 from ivme.errors import RefusedError, UsageError
+from ivme.models.kinds import GENERATING
 from ivme.whole_file import write_json
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def refusal_of_precision(
         )
     if precision != "int8-static":
         return None
-    if model.kind in ("causal", "seq2seq"):
+    if model.kind in GENERATING:
         return (
             f"int8-static needs ranges that hold for every text, and {model.reference} writes its "
             "own; use precision=int8"

@@ -10,6 +10,7 @@ from ivme.engines import answers
 from ivme.engines.artefacts import cached_artefact
 from ivme.engines.protocol import EngineOptions, Session
 from ivme.errors import RefusedError, UsageError
+from ivme.models.kinds import GENERATING
 from ivme.whole_file import write_json
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from ivme.models.loading import LoadedModel
 
 LIBRARIES = ("openvino", "nncf", "torch", "transformers")  # that decide what the files contain
-GENERATING = ("causal", "seq2seq")
 BUILD_FORMAT = "4"  # raise it when what the files hold changes
 BUILD_FILE = "build.json"  # what was decided while building
 

@@ -13,6 +13,7 @@ from ivme.engines.torch_calls import memory_errors_named, refuse_precision, use_
 from ivme.engines.traps import precision_traps
 from ivme.errors import RefusedError
 from ivme.measure.clock import Clock, SystemClock
+from ivme.models.kinds import GENERATING
 
 if TYPE_CHECKING:
     import torch
@@ -139,7 +140,7 @@ class TransformersSession:
 
     def _compute(self, inputs: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
         network = self.model.model
-        if self.model.kind in ("causal", "seq2seq"):
+        if self.model.kind in GENERATING:
             new = self.options.new_tokens
             output = network.generate(
                 **inputs,

@@ -10,6 +10,7 @@ from typing import Any
 from ivme.errors import NotATextModelError, UsageError
 
 KINDS = ("classifier", "masked", "causal", "seq2seq", "embedding")
+GENERATING = ("causal", "seq2seq")  # kinds that write their answer token by token
 AUTO_CLASSES = {
     "classifier": "AutoModelForSequenceClassification",
     "masked": "AutoModelForMaskedLM",

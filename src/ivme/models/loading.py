@@ -18,6 +18,7 @@ from ivme.hardware.inventory import read_inventory
 from ivme.measure.clock import Clock, SystemClock
 from ivme.models.generation import make_greedy
 from ivme.models.kinds import (
+    GENERATING,
     GOOD_FOR,
     KINDS,
     architecture_of,
@@ -127,7 +128,7 @@ def load_model(
         model = _move(model, device, reference)
         load_s = clock.now() - start
     _set_padding(model, tokenizer)
-    if kind in ("causal", "seq2seq"):
+    if kind in GENERATING:
         notes += make_greedy(model)
     return LoadedModel(
         reference=reference,

@@ -3,6 +3,8 @@
 import copy
 from typing import TYPE_CHECKING, Any
 
+from ivme.models.kinds import GENERATING
+
 if TYPE_CHECKING:
     from ivme.models.loading import LoadedModel
 
@@ -22,7 +24,7 @@ def forward_flops(
     try:
         with quiet_libraries():
             count = _FlopCount(model, batch_size, tokens)
-            if model.kind in ("causal", "seq2seq"):
+            if model.kind in GENERATING:
                 return _generation(count, new_tokens)
             return count.plain()
     except (RuntimeError, NotImplementedError):  # what torch raises for values of meta tensors

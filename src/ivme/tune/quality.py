@@ -12,10 +12,11 @@ is depends on what there is to judge by:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ivme.engines.protocol import Prediction
 from ivme.errors import UsageError
+from ivme.models.kinds import GENERATING
 from ivme.tune.bounds import texts_needed
 from ivme.tune.findings import (
     Findings,
@@ -27,9 +28,6 @@ from ivme.tune.findings import (
     share_findings,
     share_scale,
 )
-
-if TYPE_CHECKING:
-    pass
 
 METRICS = ("accuracy", "f1")  # of a classifier, where labels are given
 
@@ -122,7 +120,7 @@ class Gate:
     def _agreement(self, ours: Sequence[Prediction], theirs: Sequence[Prediction]) -> Findings:
         pairs = zip(ours, theirs, strict=True)
         differing = sum(_answer(one) != _answer(other) for one, other in pairs)
-        is_generated = self.kind in ("causal", "seq2seq")
+        is_generated = self.kind in GENERATING
         return share_findings("exact match" if is_generated else "agreement", differing, len(ours))
 
     def _perplexity(self, ours: Sequence[Prediction], theirs: Sequence[Prediction]) -> Findings:

@@ -20,6 +20,7 @@ from ivme.measure.compare import ComparePlan, compare
 from ivme.measure.memory_guard import is_out_of_memory, memory_guard
 from ivme.measure.records import Comparison
 from ivme.measure.statistics import median
+from ivme.models.kinds import GENERATING
 from ivme.tune.journal import Journal
 from ivme.tune.material import Material, spread_by_length
 from ivme.tune.quality import Gate
@@ -31,7 +32,6 @@ from ivme.tune.variants import Variant
 if TYPE_CHECKING:
     from ivme.models.loading import LoadedModel
 
-GENERATING = ("causal", "seq2seq")
 SCREEN_ROUNDS = 5  # of turns with the leader; two for what is hopeless
 PROBE_TEXTS = 4  # that a variant answers before all the others
 HOPELESS = 3.0  # times as slow as the leader on these: it is left at that

@@ -9,6 +9,8 @@ import numpy as np
 from ivme.engines.protocol import Prediction
 from ivme.engines.streaming import TextPieces, tokens_heard
 from ivme.errors import IvmeError
+from ivme.measure.clock import SystemClock
+from ivme.models.kinds import GENERATING
 from ivme.serve.channel import Channel, ChannelClosed, Message
 from ivme.serve.member_process import tell_error
 from ivme.serve.served_model import BATCH_SIZE, WARM_UP_S
@@ -16,6 +18,7 @@ from ivme.serve.supervision import told_error
 from ivme.tune.predictor import Predictor
 
 WARM_TEXT = "the"
+LONG_TEXT = 512 * " the"  # more tokens than most encoders read
 
 
 class _StoppedError(Exception):
@@ -27,6 +30,7 @@ class HeldPlan:
 
     def __init__(self, predictor: Predictor, max_batch_tokens: int) -> None:
         self.predictor = predictor
+        self.max_batch_tokens = max_batch_tokens
         self._predict = predictor.batched(batch_size=BATCH_SIZE, max_batch_tokens=max_batch_tokens)
 
     @classmethod
@@ -41,9 +45,21 @@ class HeldPlan:
 
     def warm_up(self) -> None:
         """Meet what engines prepare for, so that the first request finds everything in place."""
-        self.predictor.keep_to_few_shapes(within_s=WARM_UP_S)
+        keeps_to_few = self.predictor.keep_to_few_shapes(within_s=WARM_UP_S)
         mask = self._model.tokenizer.mask_token if self.predictor.plan.kind == "masked" else None
-        self.predictor(mask or WARM_TEXT)
+        word = mask or WARM_TEXT
+        self.predictor(word)
+        if not keeps_to_few and self.predictor.plan.kind not in GENERATING:
+            self._meet_largest_batch(word + LONG_TEXT)
+
+    def _meet_largest_batch(self, long_text: str) -> None:
+        """Fill a batch if that is quick: then memory is as large as it will ever be."""
+        clock = SystemClock()
+        start_s = clock.now()
+        self.predictor(long_text)
+        copies = self.max_batch_tokens // max(self.predictor.count_tokens([long_text]))
+        if copies > 1 and copies * (clock.now() - start_s) <= WARM_UP_S:
+            self._predict(copies * [long_text])
 
     def describe(self) -> Mapping[str, Any]:
         """Return labels, limits and remarks."""

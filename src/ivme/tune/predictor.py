@@ -78,17 +78,17 @@ class Predictor:
         batching = replace(batching, **changes)
         return lambda texts: self.predict(texts, batching)
 
-    def keep_to_few_shapes(self, within_s: float) -> None:
-        """Pad and cut texts into batches of few shapes from now on, and meet those now.
+    def keep_to_few_shapes(self, within_s: float) -> bool:
+        """Pad and cut texts into batches of few shapes from now on, and meet those now; if needed.
 
         For a process that answers new texts all day on an engine that prepares itself for each
         number of tokens (OpenVINO on BERT-base: 17 ms and 8 MB): it is soon as fast and as large as
         it will ever be, and pads 4% for it. Other engines, and plans with buckets of their own, go
-        on as they are. within_s: for meeting them, the longest first.
+        on as they are; then False is returned. within_s: for meeting them, the longest first.
         """
         sessions = [one for one in self.session.sessions if isinstance(one, PaddingSession)]
         if not sessions or self.plan.variant.batching.padding != "dynamic":
-            return
+            return False
         self._few_lengths = few_lengths(min(self.max_length or FEW_TOKENS, FEW_TOKENS))
         word = sessions[0].model.tokenizer.mask_token if self.plan.kind == "masked" else "the"
         for session in sessions:
@@ -97,6 +97,7 @@ class Predictor:
             meet_lengths(
                 session, self._few_lengths, within_s=seconds, word=word, clock=SystemClock()
             )
+        return True
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the tokens that each text has after truncation."""

@@ -81,6 +81,33 @@ def test_its_language_model_stays_as_it_was(tmp_path):
     assert all((before[name] == after[name]).all() for name in before)
 
 
+def test_of_a_large_vocabulary_frequent_tokens_and_those_of_the_texts_are_compared(monkeypatch):
+    monkeypatch.setattr(frozen_lm_training, "LARGE_VOCABULARY", 300)
+    monkeypatch.setattr(frozen_lm_training, "COMMON_TOKENS", 40)
+    texts = styled(12).texts
+    model, tokenizer = make_frozen_lm(FrozenLMSettings(base=BASE), LABELS, texts)
+    seen = {number for text in texts for number in tokenizer(text)["input_ids"]}
+    assert set(model.compared.tolist()) == seen | set(range(40))
+    assert (
+        model.config.compared_tokens
+        == len(model.compared)
+        < model.config.language_model["vocab_size"]
+    )
+    everything, _ = make_frozen_lm(FrozenLMSettings(base=BASE), LABELS)
+    assert everything.config.compared_tokens == 0
+
+
+def test_a_tokenizer_that_puts_a_start_before_texts_leaves_that_to_the_member(tmp_path):
+    base = load_model(BASE)
+    tokenizer = base.tokenizer
+    tokenizer.add_bos_token = True
+    assert tokenizer("a text")["input_ids"][0] == tokenizer.bos_token_id
+    base.model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    _, found = make_frozen_lm(FrozenLMSettings(base=str(tmp_path)), LABELS)
+    assert tokenizer.bos_token_id not in found("a text")["input_ids"]
+
+
 def test_the_same_seed_gives_the_same_member(tmp_path):
     settings = FrozenLMSettings(base=BASE)
     found = []

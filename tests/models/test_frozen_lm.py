@@ -22,13 +22,20 @@ TEXTS = (
 )
 
 
-@pytest.fixture(scope="module")
-def member(tmp_path_factory):
+@pytest.fixture(scope="module", params=["all tokens", "some tokens"])
+def member(request, tmp_path_factory):
     """Return a member on a tiny language model, with a network that tells something apart."""
+    from ivme.ensemble import frozen_lm_training
     from ivme.ensemble.frozen_lm_training import FrozenLMSettings, make_frozen_lm
 
     torch.manual_seed(0)
-    model, tokenizer = make_frozen_lm(FrozenLMSettings(base="preset:gpt2-tiny"), ("no", "yes"))
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "some tokens":
+            patch.setattr(frozen_lm_training, "LARGE_VOCABULARY", 100)
+            patch.setattr(frozen_lm_training, "COMMON_TOKENS", 50)
+        settings = FrozenLMSettings(base="preset:gpt2-tiny")
+        model, tokenizer = make_frozen_lm(settings, ("no", "yes"), TEXTS[:2])
+    assert (model.config.compared_tokens > 0) == (request.param == "some tokens")
     folder = tmp_path_factory.mktemp("member")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -54,6 +61,20 @@ def test_scores_in_chunks_equal_those_of_a_whole_softmax(vocabulary, size):
     torch.testing.assert_close(
         found.double(), scores_by_softmax(hidden @ head.T, targets), rtol=1e-3, atol=1e-3
     )
+
+
+def test_scores_beside_some_tokens_are_those_of_a_vocabulary_of_them_and_the_target():
+    torch.manual_seed(3)
+    hidden, head = torch.randn(1, 4, 8), torch.randn(50, 8)
+    compared = torch.tensor([0, 3, 7, 8, 20, 49])
+    targets = torch.tensor([[3, 49, 5, 31]])  # two are among them
+    found = token_scores(hidden, head, targets, compared)
+    for at, target in enumerate(targets[0].tolist()):
+        small = sorted({*compared.tolist(), target})
+        expected = scores_by_softmax(
+            hidden[:, at : at + 1] @ head[small].T, torch.tensor([[small.index(target)]])
+        )
+        torch.testing.assert_close(found[:, at : at + 1].double(), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_token_that_no_model_would_expect_has_finite_scores():

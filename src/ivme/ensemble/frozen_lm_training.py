@@ -22,10 +22,12 @@ from ivme.errors import UsageError
 if TYPE_CHECKING:
     import torch
     from torch import nn
-    from transformers import PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
 
     from ivme.models.frozen_lm import FrozenLMForSequenceClassification
 
+LARGE_VOCABULARY = 65_536  # tokens; of more, only those that texts of the kind contain are compared
+COMMON_TOKENS = 8_192  # the first of a vocabulary: they were merged first, so they are frequent
 LAYERS = 5  # whose hidden states are read, evenly spread, the last one among them
 READ_AT_ONCE = 2  # texts; more fall out of the cache
 LEAST_TOKENS = 40  # in a beginning
@@ -85,7 +87,7 @@ def train_frozen_lm(
     device, autocast = training_device(settings.device)
     with torch_as_it_was(settings.threads):
         torch.manual_seed(settings.seed)
-        model, tokenizer = make_frozen_lm(settings, labels)
+        model, tokenizer = make_frozen_lm(settings, labels, data.texts)
         progress(f"Training {name}: {settings.base} reads {len(data):,} texts on {device}...")
         # Weights in bfloat16 where it is fast; those that are saved stay as they are.
         read_by = (model if autocast is None else deepcopy(model).bfloat16()).to(device)
@@ -111,14 +113,19 @@ def train_frozen_lm(
 
 
 def make_frozen_lm(
-    settings: FrozenLMSettings, labels: Sequence[str]
+    settings: FrozenLMSettings, labels: Sequence[str], texts: Sequence[str] = ()
 ) -> "tuple[FrozenLMForSequenceClassification, PreTrainedTokenizerBase]":
     """Return the member with a network that has learned nothing yet, and its tokenizer.
+
+    texts: of the kind that will be read. Of a large vocabulary, made for all languages, only tokens
+    that they contain are compared; without texts all are.
 
     Raises:
         ModelNotFoundError: there is no such base.
         UsageError: the base is no causal language model, or its tokenizer marks no start or end.
     """
+    import torch
+
     from ivme.models.frozen_lm import FrozenLMConfig, FrozenLMForSequenceClassification
     from ivme.models.loading import load_model
 
@@ -135,6 +142,13 @@ def make_frozen_lm(
             f"language model {settings.base!r}: its tokenizer has neither a start nor an end "
             "token; set tokenizer.bos_token and save it again"
         )
+    tokenizer.add_bos_token = tokenizer.add_eos_token = False  # the member puts a start there
+    limits = (settings.max_length, base.max_length and base.max_length - 1)
+    tokenizer.model_max_length = min(limit for limit in limits if limit)
+    tokenizer.padding_side = "right"
+    compared: list[int] = []
+    if texts and base.model.get_output_embeddings().weight.shape[0] > LARGE_VOCABULARY:
+        compared = _common_tokens(tokenizer, texts)
     last = base.model.config.num_hidden_layers
     config = FrozenLMConfig(
         language_model=base.model.config.to_diff_dict()
@@ -143,16 +157,32 @@ def make_frozen_lm(
         pad_token_id=tokenizer.pad_token_id,
         layers=sorted({round(last * part / LAYERS) for part in range(1, LAYERS + 1)}),
         head_width=NETWORKS * WIDTH,
+        compared_tokens=len(compared),
         id2label=dict(enumerate(labels)),
         label2id={label: number for number, label in enumerate(labels)},
         problem_type="single_label_classification",
     )
     model = FrozenLMForSequenceClassification(config)
     model.language_model.load_state_dict(base.model.state_dict())
-    limits = (settings.max_length, base.max_length and base.max_length - 1)
-    tokenizer.model_max_length = min(limit for limit in limits if limit)
-    tokenizer.padding_side = "right"
+    if compared:
+        model.compared.copy_(torch.tensor(compared))
     return model, tokenizer
+
+
+def _common_tokens(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[int]:
+    """Return the numbers of frequent tokens and of those that texts contain, sorted."""
+    found = set(range(COMMON_TOKENS))
+    for text in texts:
+        found.update(_encode(tokenizer, [text])["input_ids"][0])
+    return sorted(found)
+
+
+def _encode(
+    tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], **options: Any
+) -> "BatchEncoding":
+    limit = tokenizer.model_max_length
+    readable = [readable_text(text, limit * CHARACTERS_PER_TOKEN) for text in texts]
+    return tokenizer(readable, truncation=True, max_length=limit, **options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,14 +232,8 @@ class _Reader:
 
         from ivme.models.frozen_lm import features
 
-        limit = self.tokenizer.model_max_length
-        encoded = self.tokenizer(
-            [readable_text(text, limit * CHARACTERS_PER_TOKEN) for text in texts],
-            padding=True,
-            truncation=True,
-            max_length=limit,
-            return_tensors="pt",
-        ).to(self.model.device)
+        encoded = _encode(self.tokenizer, texts, padding=True, return_tensors="pt")
+        encoded = encoded.to(self.model.device)
         mask = encoded["attention_mask"]
         lengths = [max(LEAST_TOKENS, int(n * chance.random())) for n in mask.sum(dim=1).tolist()]
         place = torch.arange(mask.shape[1], device=mask.device)

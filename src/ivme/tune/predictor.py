@@ -79,12 +79,12 @@ class Predictor:
         return lambda texts: self.predict(texts, batching)
 
     def keep_to_few_shapes(self, within_s: float) -> bool:
-        """Pad and cut texts into batches of few shapes from now on, and meet those now; if needed.
+        """Pad and cut texts into batches of few shapes, and meet those now; return whether.
 
         For a process that answers new texts all day on an engine that prepares itself for each
         number of tokens (OpenVINO on BERT-base: 17 ms and 8 MB): it is soon as fast and as large as
         it will ever be, and pads 4% for it. Other engines, and plans with buckets of their own, go
-        on as they are; then False is returned. within_s: for meeting them, the longest first.
+        on as they are. within_s: for meeting them, the longest first.
         """
         sessions = [one for one in self.session.sessions if isinstance(one, PaddingSession)]
         if not sessions or self.plan.variant.batching.padding != "dynamic":

@@ -1,6 +1,6 @@
 """Check that a wheel carries everything: `python deploy/check_wheel.py dist/ivme-*.whl`.
 
-Every file under src that git knows, of whatever kind, and the three compiled modules; no other
+Every file under src that git knows, of whatever kind, and the four compiled modules; no other
 copy of a library that torch brings.
 """
 
@@ -9,7 +9,12 @@ import sys
 import zipfile
 from pathlib import Path
 
-COMPILED = ("mm_rec_scan_cpu/_native", "ivme/ensemble/_kernels", "ivme/_encoder")
+COMPILED = (
+    "mm_rec_scan_cpu/_native",
+    "ivme/ensemble/_kernels",
+    "ivme/_encoder",
+    "ivme/serve/loadtest/_driver",
+)
 
 
 def missing_files(names: set[str], sources: list[str]) -> list[str]:

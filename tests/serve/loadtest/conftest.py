@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from ivme.serve.loadtest import running
+
 
 class MockServer:
     """A running mock server."""
@@ -39,3 +41,13 @@ def serve() -> Iterator[Callable[..., MockServer]]:
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture(params=["compiled", "python"])
+def generator(request, monkeypatch):
+    """Run a test with each generator in turn: what they find must be the same."""
+    if request.param == "compiled":
+        pytest.importorskip("ivme.serve.loadtest._driver", reason="compiled on Linux alone")
+    else:
+        monkeypatch.setattr(running, "can_drive", lambda target: False)
+    return request.param

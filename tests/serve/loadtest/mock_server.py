@@ -70,6 +70,11 @@ class Server(asyncio.Protocol):
         self.transport.write(CHUNKED[:30])
         self.transport.write(CHUNKED[30:])
 
+    def echo(self):
+        """Answer with as much as came."""
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(self.body)
+        self.transport.write(head + self.body)
+
     def closing(self):
         self.transport.write(LAST)
         self.transport.close()

@@ -9,6 +9,8 @@ import pytest
 from ivme.errors import UsageError
 from ivme.serve.loadtest import LoadConfig, run_load, summarize
 
+pytestmark = pytest.mark.usefixtures("generator")
+
 TEXTS = [f"text number {number} with a few words" for number in range(20)]
 
 
@@ -155,3 +157,50 @@ def test_a_route_that_is_not_there_is_an_error_before_the_load(serve):
 def test_no_texts_are_an_error():
     with pytest.raises(UsageError, match="there are no texts to send"):
         load("http://127.0.0.1:1", texts=[])
+
+
+def test_texts_larger_than_what_the_kernel_takes_at_once_arrive_whole(serve):
+    texts = [f"{number} " + "word " * 1_000_000 for number in range(2)]
+    summary = summarize(load(serve("echo").url, texts=texts, rate_per_s=10.0, duration_s=0.3))
+    assert (summary.requests, summary.answered, summary.failed) == (3, 3, {})
+
+
+def test_the_moments_of_a_request_follow_each_other(serve):
+    samples = load(serve("plain").url).run.samples
+    for due_s, begun_s, sent_s, ended_s in zip(
+        samples.due_s, samples.begun_s, samples.sent_s, samples.ended_s, strict=True
+    ):
+        assert due_s <= begun_s <= sent_s <= ended_s
+
+
+def test_what_is_told_meanwhile_adds_up(serve):
+    looks = []
+    result = load(serve("plain").url, tell=looks.append, duration_s=1.2)
+    assert len(looks) >= 2
+    for look in looks:
+        assert look.begun == sum(look.ended.values()) + look.in_flight
+        assert look.elapsed_s < 1.3
+    recent = [one for look in looks for one in look.recent_s]
+    assert 0 < len(recent) <= len(result.run.samples.outcomes)
+
+
+def test_an_error_of_what_is_told_ends_the_run(serve):
+    def fail(progress):
+        raise RuntimeError("no room left on the terminal")
+
+    with pytest.raises(RuntimeError, match="no room left"):
+        load(serve("plain").url, tell=fail, duration_s=30.0)
+
+
+def test_requests_that_wait_while_the_server_dies_fail_one_by_one(serve):
+    server = serve("silent")
+
+    def kill(progress):
+        server.process.kill()
+        server.process.wait()
+
+    settings = {"rate_per_s": 20_000.0, "max_connections": 1, "timeout_s": 20.0}
+    summary = summarize(load(server.url, tell=kill, duration_s=1.0, **settings))
+    assert summary.waited > 1000
+    assert summary.failed["connection refused"] > 1000
+    assert summary.unfinished == 0

@@ -4,6 +4,8 @@ import pytest
 
 from ivme.serve.loadtest import LoadConfig, run_load, summarize
 
+pytestmark = pytest.mark.usefixtures("generator")
+
 FREEZE_S, PERIOD_S, PERIODS = 0.8, 1.6, 3
 
 

@@ -5,9 +5,8 @@ import random
 import pytest
 
 from ivme.serve.loadtest import LoadConfig, LoadResult, summarize
-from ivme.serve.loadtest.generator import Run
 from ivme.serve.loadtest.quantiles import latency_quantiles
-from ivme.serve.loadtest.samples import Samples
+from ivme.serve.loadtest.samples import Run, Samples
 from ivme.serve.loadtest.target import find_target
 
 

@@ -1,4 +1,7 @@
-"""The generator: sends what is due when it is due, or what waiting clients would ask next."""
+"""The generator in Python: sends what is due when it is due, or what waiting clients ask next.
+
+It runs on any system and speaks TLS; compiled_generator.py takes its place where neither matters.
+"""
 
 import asyncio
 import contextlib
@@ -8,41 +11,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 from ivme.serve.loadtest.configuration import LoadConfig
 from ivme.serve.loadtest.pool import ConnectionPool, Exchange
 from ivme.serve.loadtest.request_bytes import RequestBytes
-from ivme.serve.loadtest.samples import Samples
+from ivme.serve.loadtest.samples import Progress, Run
 from ivme.serve.loadtest.schedule import due_moments
 from ivme.serve.loadtest.target import Target
 
 TELL_EVERY_S = 0.5
 PAUSE_AFTER_FAILURE_S = 0.05  # of a waiting client that got no answer: it must not spin
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """Where a run is: counts since its start, and the latencies since the last look."""
-
-    elapsed_s: float  # below 0 during the warm-up
-    begun: int
-    ended: dict[str, int]  # by outcome
-    in_flight: int
-    recent_s: tuple[float, ...]
-
-
-@dataclass(kw_only=True)
-class Run:
-    """What a run left behind."""
-
-    samples: Samples = field(default_factory=Samples)
-    bodies: dict[str, str] = field(default_factory=dict)  # outcome -> what the server said first
-    started_at_s: float = 0.0  # when what counts began, on the clock of time.monotonic()
-    stopped_at_s: float | None = None  # by Ctrl-C; None: it ran to its end
-    busy_share: float = 0.0  # of one core, taken by the generator
-    connections: int = 0  # opened
-    waited: int = 0  # requests that waited for a connection
 
 
 class Generator:
@@ -79,9 +57,13 @@ class Generator:
             self._run.started_at_s = self._start
             self._begin()
             teller = self._loop.create_task(self._tell_now_and_then())
+            teller.add_done_callback(lambda _: self._is_over.set())  # it fails, or was cancelled
             await self._is_over.wait()
-            teller.cancel()
             self._run.busy_share = (time.thread_time() - busy) / (time.perf_counter() - began)
+            if teller.done():
+                self._pool.close()
+                teller.result()
+            teller.cancel()
         self._run.connections = self._pool.opened
         self._run.waited = self._pool.waited
         self._pool.close()

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ivme.errors import UsageError
+from ivme.serve.loadtest.compiled_generator import can_drive, run_compiled
 from ivme.serve.loadtest.configuration import LoadConfig
-from ivme.serve.loadtest.generator import Generator, Progress, Run
+from ivme.serve.loadtest.generator import Generator
 from ivme.serve.loadtest.pool import ConnectionPool, Exchange
 from ivme.serve.loadtest.precise_loop import precise_loop
 from ivme.serve.loadtest.request_bytes import RequestBytes
+from ivme.serve.loadtest.samples import Progress, Run
 from ivme.serve.loadtest.target import Target, find_target
 
 BEFORE_ALL = -1  # number of the one request before the load
@@ -59,23 +61,23 @@ def run_load(
         raise UsageError("there are no texts to send; give one or more")
     target = find_target(config.url, allow_remote=config.allow_remote)
     settled = replace(config, max_connections=_allowed_connections(config.max_connections))
+    token = secrets.token_hex(3)
+    requests = RequestBytes(settled, target, texts, token)
     with asyncio.Runner(loop_factory=precise_loop) as runner:
-        return runner.run(_run(settled, target, texts, tell))
+        first_s = runner.run(_first_answer(settled, target, requests(BEFORE_ALL)))
+        if can_drive(target):
+            run = run_compiled(settled, target, requests, tell)
+        else:
+            run = runner.run(_run(settled, target, requests, tell))
+    return LoadResult(
+        config=settled, target=target, texts=requests.texts, token=token, first_s=first_s, run=run
+    )
 
 
 async def _run(
-    config: LoadConfig,
-    target: Target,
-    texts: Sequence[str],
-    tell: Callable[[Progress], None],
-) -> LoadResult:
-    token = secrets.token_hex(3)
-    requests = RequestBytes(config, target, texts, token)
-    first_s = await _first_answer(config, target, requests(BEFORE_ALL))
-    run = await Generator(config, target, requests, tell).run()
-    return LoadResult(
-        config=config, target=target, texts=requests.texts, token=token, first_s=first_s, run=run
-    )
+    config: LoadConfig, target: Target, requests: RequestBytes, tell: Callable[[Progress], None]
+) -> Run:
+    return await Generator(config, target, requests, tell).run()
 
 
 async def _first_answer(config: LoadConfig, target: Target, request: bytes) -> float:

@@ -1,4 +1,4 @@
-"""Samples: what happened to every request, in the order in which they were due."""
+"""What happened to every request, in the order in which they were due, and to the run."""
 
 import math
 from array import array
@@ -34,3 +34,27 @@ class Samples:
         self.sent_s[number] = sent_s
         self.ended_s[number] = ended_s
         self.outcomes[number] = outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run is: counts since its start, and the latencies since the last look."""
+
+    elapsed_s: float  # below 0 during the warm-up
+    begun: int
+    ended: dict[str, int]  # by outcome
+    in_flight: int
+    recent_s: tuple[float, ...]
+
+
+@dataclass(kw_only=True)
+class Run:
+    """What a run left behind."""
+
+    samples: Samples = field(default_factory=Samples)
+    bodies: dict[str, str] = field(default_factory=dict)  # outcome -> what the server said first
+    started_at_s: float = 0.0  # when what counts began, on the clock of time.monotonic()
+    stopped_at_s: float | None = None  # by Ctrl-C; None: it ran to its end
+    busy_share: float = 0.0  # of one core, taken by the generator
+    connections: int = 0  # opened
+    waited: int = 0  # requests that waited for a connection

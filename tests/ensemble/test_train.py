@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from ivme.ensemble.training import TabularSettings
 from ivme.ensemble.transformer_opening import open_weights
 from ivme.ensemble.transformer_plan import PlanSettings
 from ivme.ensemble.transformer_settings import TransformerSettings
-from ivme.errors import UsageError
+from ivme.errors import ModelNotFoundError, UsageError
+from ivme.models.presets import preset_folder
 
 SMALL = TabularSettings(sizes=MemberSettings(forest_trees=10, boosting_trees=10))
 TINY = TransformerSettings(
@@ -53,22 +55,52 @@ def trained(tmp_path_factory):
     return train_ensemble(settings, styled(300), valid, folder=folder, progress=lines.append), lines
 
 
-def test_a_language_model_adds_a_member(tmp_path):
+def test_each_language_model_adds_a_member(tmp_path):
+    bases = ("preset:gpt2-tiny", str(another_gpt2(tmp_path / "other")))
     settings = EnsembleSettings(
         members=("GLM",),
         tabular=SMALL,
-        language_model=FrozenLMSettings(base="preset:gpt2-tiny"),
+        language_models=tuple(FrozenLMSettings(base=base) for base in bases),
         plans=PlanSettings(engines=("onnxruntime:float32",)),
     )
     found = train_ensemble(
         settings, styled(120), styled(60, seed=1, source="valid.csv"), folder=tmp_path / "model"
     )
-    assert found.member_names == ("LM", "GLM")
-    assert found.training["members"]["LM"]["training"]["settings"]["base"] == "preset:gpt2-tiny"
+    assert found.member_names == ("LM", "LM2", "GLM")
+    trained = [found.training["members"][name]["training"] for name in ("LM", "LM2")]
+    assert tuple(one["settings"]["base"] for one in trained) == bases
+    assert found.stacking is not None
+    assert set(found.stacking.weights_of(found.member_names)) == {"LM", "LM2", "GLM"}
     with Predictor.load(found.path, cache_size=0) as predictor:
         answer = predictor.predict_all(styled(1).texts[0])
-    assert list(answer["individual_results"]) == ["LM", "GLM"]
-    assert answer["ensemble"]["total_models"] == 2
+    assert list(answer["individual_results"]) == ["LM", "LM2", "GLM"]
+    assert answer["ensemble"]["total_models"] == 3
+    said = [answer["individual_results"][name]["confidence"] for name in ("LM", "LM2")]
+    assert said[0] != said[1]  # they stand on different models
+
+
+def another_gpt2(folder):
+    """Write a tiny language model with other weights than the preset's; return the folder."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    shutil.copytree(preset_folder("gpt2-tiny"), folder)
+    torch.manual_seed(1)
+    config = AutoModelForCausalLM.from_pretrained(folder).config
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
+
+
+def test_a_language_model_that_is_not_there_is_found_before_any_work(tmp_path):
+    lines: list[str] = []
+    settings = EnsembleSettings(
+        members=("BERT",),
+        transformers={"BERT": TINY},
+        language_models=(FrozenLMSettings(base=str(tmp_path / "nowhere")),),
+    )
+    with pytest.raises(ModelNotFoundError, match="nowhere"):
+        train_ensemble(settings, styled(60), folder=tmp_path / "model", progress=lines.append)
+    assert not lines
 
 
 def test_all_five_are_trained_bound_and_combined(trained):
@@ -226,6 +258,10 @@ def test_a_training_that_fails_leaves_nothing_behind(tmp_path):
         ({"members": ("XGB",)}, "members=XGB; expected some of BERT, RoBERTa, DRF, GBM, GLM"),
         ({"members": ()}, "members=none"),
         ({"held_out_share": 1.0}, "held_out_share=1.0"),
+        (
+            {"language_models": (FrozenLMSettings(base="gpt2"), FrozenLMSettings(base="gpt2"))},
+            "language model 'gpt2' is given twice",
+        ),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, message):

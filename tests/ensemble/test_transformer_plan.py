@@ -1,9 +1,12 @@
 import gc
+from contextlib import contextmanager
 
 import pytest
 from small_ensembles import LABELS, random_classifier
 from styles import styled_texts
 
+from ivme.engines.protocol import Prediction
+from ivme.ensemble import transformer_plan
 from ivme.ensemble.labeled_texts import LabeledTexts
 from ivme.ensemble.transformer_plan import PlanSettings, _QuickChoice, make_plan
 from ivme.errors import IvmeError
@@ -115,6 +118,52 @@ def test_the_quick_way_judges_texts_of_all_labels_and_others_than_it_calibrates_
     assert not set(found.texts) & set(found.options.calibration_texts)
     true_labels = dict(zip(ordered.texts, ordered.labels, strict=True))
     assert [true_labels[text] for text in found.texts] == list(found.gate.labels)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "judged_on", "is_taken"),
+    [
+        ({50}, 400, True),  # 1 of 100 is too few to be sure, 1 of 400 is enough
+        ({50, *range(100, 400, 20)}, 400, False),  # the first ones were luck
+        ({10, 40, 80}, 100, False),  # more texts would not help
+        (range(0, 64, 3), 64, False),  # hopeless at the first look
+    ],
+)
+def test_the_quick_way_judges_on_as_many_texts_as_it_takes(
+    weights, tmp_path, monkeypatch, wrong, judged_on, is_taken
+):
+    texts = LabeledTexts(
+        texts=tuple(f"text {number}" for number in range(700)),
+        labels=LABELS * 350,
+        source="judged.csv",
+    )
+    truth = dict(zip(texts.texts, texts.labels, strict=True))
+    order: list[str] = []  # in which texts are judged
+
+    @contextmanager
+    def scripted(model, variant, options):
+        def answers(asked):
+            if variant.engine == "transformers":
+                order.extend(asked)
+            mistaken = {one for at, one in enumerate(order) if at in wrong}
+            mistaken = mistaken if variant.engine == "onnxruntime" else set()
+            return [
+                Prediction(label=LABELS[LABELS.index(truth[one]) ^ (one in mistaken)])
+                for one in asked
+            ]
+
+        yield answers
+
+    monkeypatch.setattr(transformer_plan, "_session", scripted)
+    # 4 s for the first 4 texts, so 100 texts in 100 s.
+    settings = PlanSettings(
+        judge_s=100.0,
+        max_quality_loss=0.025,
+        engines=("onnxruntime:int8", "openvino:float32"),
+    )
+    facts = make_plan("BERT", weights, tmp_path / "plan", texts, settings=settings, clock=Slow())
+    assert facts["tried"][0]["quality"]["texts"] == judged_on
+    assert facts["variant"].startswith("onnxruntime:int8" if is_taken else "openvino:float32")
 
 
 def test_where_nothing_keeps_the_quality_the_reasons_are_told(weights, tmp_path):

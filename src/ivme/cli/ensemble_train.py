@@ -12,7 +12,7 @@ from ivme.cli.ensemble_evaluate import DEMO_NOTE, keep_in_folder, print_evaluati
 from ivme.cli.ensemble_progress import Tell, timed_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ivme.ensemble.ensemble_folder import EnsembleFolder
     from ivme.ensemble.labeled_texts import LabeledTexts
@@ -72,11 +72,12 @@ def train(
         str | None, typer.Option(metavar="MODEL", help="The same for RoBERTa.")
     ] = None,
     language_model: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="MODEL",
             help="Folder or hub id of a model that predicts the next token: adds the member LM, "
-            "which learns from how expected a text is to it, and reads each text once.",
+            "which learns from how expected a text is to it, and reads each text once. "
+            "Given again with another one: LM2 too.",
         ),
     ] = None,
     trainer: Annotated[
@@ -121,7 +122,7 @@ def train(
     settings = _settings(
         members,
         {"BERT": bert, "RoBERTa": roberta},
-        language_model=language_model,
+        language_models=language_model or (),
         trainer=trainer,
         h2o_url=h2o_url,
         budget_s=budget,
@@ -197,7 +198,7 @@ def _settings(
     members: str | None,
     bases: "Mapping[str, str | None]",
     *,
-    language_model: str | None,
+    language_models: "Sequence[str]",
     trainer: str,
     h2o_url: str | None,
     budget_s: float | None,
@@ -236,12 +237,12 @@ def _settings(
             name: TransformerSettings(base=bases[name], budget_s=share, seed=seed, threads=threads)
             for name in transformers
         },
-        language_model=None
-        if language_model is None
-        else FrozenLMSettings(base=language_model, seed=seed, threads=threads),
+        language_models=tuple(
+            FrozenLMSettings(base=base, seed=seed, threads=threads) for base in language_models
+        ),
         plans=PlanSettings(
             search_s=search_s,
-            threads=plan_threads(len(transformers) + (language_model is not None), threads),
+            threads=plan_threads(len(transformers) + len(language_models), threads),
             seed=seed,
         ),
         label_names=label_names,

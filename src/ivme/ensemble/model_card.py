@@ -10,7 +10,7 @@ from typing import Any
 
 from ivme.ensemble.ensemble_folder import TABULAR, EnsembleFolder
 from ivme.ensemble.ensemble_json import GroupEntry
-from ivme.ensemble.transformer_settings import LANGUAGE_MODEL
+from ivme.ensemble.transformer_settings import is_language_model
 from ivme.measure.records import Record
 from ivme.report.document import Block, Document, Note, Paragraph, Part, Section, Table
 from ivme.report.facts import fact_table
@@ -129,7 +129,7 @@ def _kind(ensemble: EnsembleFolder, group: GroupEntry, name: str) -> tuple[str, 
         return _TABULAR_KINDS.get(name, "on n-grams"), "compiled, without Java"
     trained = ensemble.training.get("members", {}).get(name, {})
     settings = trained.get("training", {}).get("settings", {})
-    how = "on a language model that stays as it is," if name == LANGUAGE_MODEL else "fine-tuned"
+    how = "on a language model that stays as it is," if is_language_model(name) else "fine-tuned"
     base = f"transformer, {how} from {settings['base']}" if settings.get("base") else ""
     compiled = ensemble.training.get("compiled", {}).get(name, {})
     variant = compiled.get("variant") or trained.get("plan", {}).get("variant", "its plan")

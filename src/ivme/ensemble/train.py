@@ -31,7 +31,7 @@ from ivme.ensemble.thresholds import best_f1_threshold
 from ivme.ensemble.trainers.settings import MEMBERS as TABULAR_MEMBERS
 from ivme.ensemble.training import TabularSettings, train_tabular
 from ivme.ensemble.transformer_plan import PlanSettings, make_plan
-from ivme.ensemble.transformer_settings import FAMILIES, LANGUAGE_MODEL, TransformerSettings
+from ivme.ensemble.transformer_settings import FAMILIES, TransformerSettings, language_model_names
 from ivme.ensemble.transformer_training import train_transformer
 from ivme.errors import UsageError
 from ivme.whole_folder import whole_folder
@@ -48,9 +48,9 @@ Progress = Callable[[str], None]
 class EnsembleSettings:
     """What to train.
 
-    members: some of MEMBERS, in the order of answers. language_model: adds the member LM, which
-    reads how expected texts are to a causal language model; None: there is no such member; with
-    it, `members` may be empty. label_names: label -> what people read.
+    members: some of MEMBERS, in the order of answers. language_models: each adds a member, LM, LM2
+    and so on, which reads how expected texts are to a causal language model; with one, `members`
+    may be empty. label_names: label -> what people read.
     least_words: texts with fewer are called too short to judge. held_out_share: of the training
     texts, to validate on where no other texts are given. keep_weights: keep the transformers'
     weights beside their plans, for a GPU. trainer: of the tabular members, "sklearn" or "h2o".
@@ -62,7 +62,7 @@ class EnsembleSettings:
     transformers: Mapping[str, TransformerSettings] = field(
         default_factory=lambda: {name: TransformerSettings() for name in FAMILIES}
     )
-    language_model: FrozenLMSettings | None = None
+    language_models: tuple[FrozenLMSettings, ...] = ()
     plans: PlanSettings = field(default_factory=PlanSettings)
     label_names: Mapping[str, str] = field(default_factory=dict)
     least_words: int = 50
@@ -71,12 +71,16 @@ class EnsembleSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        is_empty = not self.members and self.language_model is None
+        is_empty = not self.members and not self.language_models
         if is_empty or not set(self.members) <= set(MEMBERS):
             raise UsageError(
                 f"members={', '.join(self.members) or 'none'}; expected some of "
                 f"{', '.join(MEMBERS)}"
             )
+        bases = [one.base for one in self.language_models]
+        twice = next((base for base in bases if bases.count(base) > 1), None)
+        if twice is not None:
+            raise UsageError(f"language model {twice!r} is given twice; give each of them once")
         if not 0 < self.held_out_share < 1 or self.least_words < 0:
             raise UsageError(
                 f"held_out_share={self.held_out_share}, least_words={self.least_words}; expected "
@@ -86,8 +90,18 @@ class EnsembleSettings:
     @property
     def transformer_names(self) -> tuple[str, ...]:
         """The transformers to train, in order."""
-        families = tuple(name for name in FAMILIES if name in self.members)
-        return families if self.language_model is None else (*families, LANGUAGE_MODEL)
+        return (*(name for name in FAMILIES if name in self.members), *self.by_language_model)
+
+    @property
+    def by_language_model(self) -> dict[str, FrozenLMSettings]:
+        """Settings of the members LM, LM2 and so on, by name."""
+        names = language_model_names(len(self.language_models))
+        return dict(zip(names, self.language_models, strict=True))
+
+    def of_transformer(self, name: str) -> TransformerSettings | FrozenLMSettings:
+        """Return what the transformer of that name is trained from."""
+        found = self.by_language_model.get(name) or self.transformers.get(name)
+        return found or TransformerSettings()
 
     @property
     def tabular_names(self) -> tuple[str, ...]:
@@ -148,13 +162,13 @@ def check_target(folder: Path) -> None:
 
 
 def check_bases(settings: EnsembleSettings) -> None:
-    """Raise ModelNotFoundError, before any work, if there is no such base to fine-tune."""
+    """Raise ModelNotFoundError, before any work, if there is no such base of a transformer."""
     from ivme.models.sources import model_folder
 
     for name in settings.transformer_names:
-        chosen = settings.transformers.get(name)
-        if chosen is not None and chosen.base is not None:
-            model_folder(chosen.base)
+        base = settings.of_transformer(name).base
+        if base is not None:
+            model_folder(base)
 
 
 class _Training:
@@ -219,13 +233,10 @@ class _Training:
 
     def _trained(self, name: str, weights: Path) -> dict[str, Any]:
         """Fill the folder with a trained transformer; return how its training went."""
-        if name == LANGUAGE_MODEL:
-            assert self.settings.language_model is not None
-            settings: Any = self.settings.language_model
-            train: Callable[..., dict[str, Any]] = train_frozen_lm
-        else:
-            settings = self.settings.transformers.get(name, TransformerSettings())
-            train = train_transformer
+        settings: Any = self.settings.of_transformer(name)
+        train: Callable[..., dict[str, Any]] = (
+            train_frozen_lm if isinstance(settings, FrozenLMSettings) else train_transformer
+        )
         facts, was_there = self.kept.train_once(
             self._all_that_decides(name, settings),
             weights,

@@ -6,7 +6,8 @@ first one that the quality gate lets through. Plans are for the processor; a GPU
 
 import csv
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ivme.engines.protocol import EngineOptions, Prediction
     from ivme.measure.records import Record
     from ivme.models.loading import LoadedModel
-    from ivme.tune.quality import Gate
+    from ivme.tune.quality import Gate, Quality
     from ivme.tune.variants import Variant
 
 # Tried in this order without a search; float32 loses nothing by definition.
@@ -37,6 +38,8 @@ QUICK = (
 EXACT = "float32"
 HELD_OUT = "held-out texts"  # in records, for the file that quality was judged on
 PROBE_TEXTS = 4  # that say how long a text takes
+FIRST_LOOK = 64  # texts, after which what is hopeless is given up
+MORE = 4  # times as many texts are judged at most where so few leave it open
 MOST_CHARACTERS = 100_000  # of a text that is judged
 
 
@@ -46,7 +49,8 @@ class PlanSettings:
 
     search_s: seconds of search for each transformer; None: the quick way. max_quality_loss: of
     accuracy, as a share; the gate looks at the upper bound. judge_s: seconds that float32 may take
-    to answer the texts that quality is judged on, in the quick way. threads: that members will run
+    to answer the texts that quality is judged on, in the quick way; up to four times that where
+    a variant would pass if it did as well on more of them. threads: that members will run
     on. engines: NAME or NAME:PRECISION; empty: all. seed: of the order in which texts are judged.
     """
 
@@ -185,8 +189,8 @@ class _QuickChoice:
         calibration, texts, labels = set_apart(texts, labels)
         assert labels is not None
         self.options = EngineOptions(threads=settings.threads, calibration_texts=calibration)
-        self.texts, reference = self._reference(texts, clock)
-        self.gate = self._gate(reference, labels[: len(self.texts)])
+        self.all_texts, self.all_labels = texts, labels
+        self.gate = self._first_gate(clock)
         self.tried: list[dict[str, Any]] = []
 
     def write(self, folder: Path, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -212,30 +216,55 @@ class _QuickChoice:
             f"{self.settings.max_quality_loss:.1%}: {reasons}; allow more, or other engines"
         )
 
-    def _reference(
-        self, texts: Sequence[str], clock: Clock
-    ) -> "tuple[tuple[str, ...], list[Prediction]]":
-        """Return what float32 says of as many texts as there is time for, and these texts."""
-        variant = _variant("transformers", EXACT, self.settings.threads)
-        start_s = clock.now()
-        found = _answers(self.model, variant, self.options, texts[:PROBE_TEXTS])
-        each_s = max((clock.now() - start_s) / len(found), 1e-6)
-        count = max(PROBE_TEXTS, min(len(texts), int(self.settings.judge_s / each_s)))
-        judged = tuple(texts[:count])
-        rest = judged[PROBE_TEXTS:]
-        if rest:
-            found += _answers(self.model, variant, self.options, rest)
-        return judged, found
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Those that variants are judged on."""
+        return tuple(self.all_texts[: len(self.gate.reference)])
 
-    def _gate(self, reference: "list[Prediction]", labels: Sequence[str]) -> "Gate":
+    def _first_gate(self, clock: Clock) -> "Gate":
+        """Return a gate of as many texts as float32 answers in the time there is."""
         from ivme.tune.quality import Gate
 
+        start_s = clock.now()
+        reference = self._reference(self.all_texts[:PROBE_TEXTS])
+        each_s = max((clock.now() - start_s) / len(reference), 1e-6)
+        count = max(PROBE_TEXTS, min(len(self.all_texts), int(self.settings.judge_s / each_s)))
+        reference += self._reference(self.all_texts[PROBE_TEXTS:count])
         return Gate(
             kind="classifier",
             reference=reference,
             budget=self.settings.max_quality_loss,
-            labels=labels,
+            labels=self.all_labels[: len(reference)],
         )
+
+    def _gate_of(self, count: int) -> "Gate":
+        """Return the gate with more texts, so many of them."""
+        more = self._reference(self.all_texts[len(self.gate.reference) : count])
+        reference = [*self.gate.reference, *more]
+        return replace(self.gate, reference=reference, labels=self.all_labels[: len(reference)])
+
+    def _reference(self, texts: Sequence[str]) -> "list[Prediction]":
+        variant = _variant("transformers", EXACT, self.settings.threads)
+        with _session(self.model, variant, self.options) as answers:
+            return answers(texts)
+
+    def _quality(self, variant: "Variant") -> "Quality":
+        """Return what the variant loses, judged on as many texts as it takes to tell."""
+        most = min(len(self.all_texts), MORE * len(self.texts))
+        with _session(self.model, variant, self.options) as answers:
+            found = answers(self.texts[:FIRST_LOOK])
+            if self.gate.is_hopeless(found):
+                return self.gate.judge(found)
+            found += answers(self.texts[FIRST_LOOK:])
+            quality = self.gate.judge(found)
+            if quality.is_accepted or variant.precision == EXACT:
+                return quality
+            if quality.texts_needed is None or quality.texts_needed > most:
+                return quality
+            # As good on more texts would do. One more look at them, not one after the other until
+            # it passes: each look is a chance to pass by luck.
+            self.gate = self._gate_of(most)
+            return self.gate.judge([*found, *answers(self.texts[len(found) :])])
 
     def _why_not(self, variant: "Variant") -> str | None:
         """Return why the variant is not taken; None: it is. Keeps what was found in `tried`."""
@@ -247,10 +276,9 @@ class _QuickChoice:
         if refusal is not None:
             return refusal
         try:
-            found = _answers(self.model, variant, self.options, self.texts)
+            quality = self._quality(variant)
         except Exception as error:  # libraries fail in their own ways; the next may do
             return why_unusable(variant.engine, error)
-        quality = self.gate.judge(found)
         self.tried[-1]["quality"] = quality.as_facts()
         if variant.precision == EXACT or quality.is_accepted:
             return None
@@ -260,15 +288,23 @@ class _QuickChoice:
         )
 
 
-def _answers(
-    model: "LoadedModel", variant: "Variant", options: "EngineOptions", texts: Sequence[str]
-) -> "list[Prediction]":
+@contextmanager
+def _session(
+    model: "LoadedModel", variant: "Variant", options: "EngineOptions"
+) -> "Iterator[Callable[[Sequence[str]], list[Prediction]]]":
+    """Yield what answers texts the variant's way."""
     from ivme.engines.batching import Batching, predict_all
     from ivme.engines.registry import get_engine
 
     session = get_engine(variant.engine).prepare(model, variant.options(options))
     try:
-        return predict_all(session, texts, Batching(batch_size=16, order="packed"))
+        yield (
+            lambda texts: (
+                predict_all(session, texts, Batching(batch_size=16, order="packed"))
+                if texts
+                else []
+            )
+        )
     finally:
         session.close()
 

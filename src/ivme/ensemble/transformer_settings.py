@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ivme.errors import UsageError
 
 FAMILIES = ("BERT", "RoBERTa")  # names of members, and of what is made from scratch for them
-LANGUAGE_MODEL = "LM"  # the member on a language model that stays as it is, where one is given
+LANGUAGE_MODEL = "LM"  # the member on a language model that stays as it is; LM2 on a second one
 
 # Seconds of training for each text where no budget is given, and the limits of that.
 BUDGET_S_PER_TEXT = 0.1
@@ -13,6 +13,16 @@ LEAST_BUDGET_S = 30.0
 MOST_BUDGET_S = 600.0
 
 TEXTS_TO_A_ROW = 60  # a batch holds one of so many texts, within 8 and the largest of the recipe
+
+
+def language_model_names(count: int) -> tuple[str, ...]:
+    """Return the names of members on so many language models: LM, LM2, LM3."""
+    return tuple(LANGUAGE_MODEL + (str(at) if at > 1 else "") for at in range(1, count + 1))
+
+
+def is_language_model(member: str) -> bool:
+    """Return whether a member of that name stands on a language model that stays as it is."""
+    return member.rstrip("0123456789") == LANGUAGE_MODEL
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,9 @@
-"""How many requests a second the load generator itself can send, and how late it is.
+"""How many requests a second the load generators themselves can send, and how late they are.
 
     python benchmarks/loadtest_ceiling.py
 
-Against a server in another process that answers every request with the same bytes.
+The one in Python and the compiled one, in turns, against a server in another process that answers
+every request with the same bytes. Processor time is the generator's own, of one request.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ LOADS = (
     {"rate_per_s": 1000.0},
     {"rate_per_s": 5000.0},
     {"rate_per_s": 10_000.0},
+    {"rate_per_s": 20_000.0},
 )
 TEXTS = ["a text of some length " * 20] * 100
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -29,14 +31,19 @@ def main() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         url = f"http://127.0.0.1:{int(server.stdout.readline())}"
-        print(f"{'load':<24}{'requests/s':>11}{'p50':>10}{'p99':>10}{'slip p99':>10}{'busy':>6}")
+        print(
+            f"{'load':<22}{'generator':<10}{'requests/s':>11}{'p50':>10}{'p99':>10}{'slip p99':>10}"
+            f"{'busy':>6}{'a request':>11}"
+        )
         for load in LOADS:
             config = LoadConfig(url=url, duration_s=3, warm_up_s=0.5, **load)
-            print(row(load, summarize(run_load(config, TEXTS))))
+            for name in ("Python", "C++"):
+                found = summarize(run_load(config, TEXTS, in_python=name == "Python"))
+                print(row(load, name, found), flush=True)
         server.kill()
 
 
-def row(load: dict[str, float], summary: LoadSummary) -> str:
+def row(load: dict[str, float], generator: str, summary: LoadSummary) -> str:
     ((name, value),) = load.items()
     latency, slip = (
         {one.fraction: one.value for one in kind.quantiles}
@@ -46,7 +53,9 @@ def row(load: dict[str, float], summary: LoadSummary) -> str:
     cells = "".join(f"{format_seconds(one):>10}" for one in times)
     label = f"{name.removesuffix('_per_s')} {value:,g}"
     busy = format_percent(summary.busy_share)
-    return f"{label:<24}{summary.goodput_per_s:>11,.0f}{cells}{busy:>6}"
+    each = format_seconds(summary.busy_share / summary.throughput_per_s)
+    rate = f"{summary.goodput_per_s:>11,.0f}"
+    return f"{label:<22}{generator:<10}{rate}{cells}{busy:>6}{each:>11}"
 
 
 class Server(asyncio.Protocol):

@@ -1,11 +1,13 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from ivme.serve.loadtest import running
+from ivme.serve import loadtest
+from ivme.serve.loadtest import LoadResult
 
 
 class MockServer:
@@ -44,10 +46,8 @@ def serve() -> Iterator[Callable[..., MockServer]]:
 
 
 @pytest.fixture(params=["compiled", "python"])
-def generator(request, monkeypatch):
-    """Run a test with each generator in turn: what they find must be the same."""
+def run_load(request) -> Callable[..., LoadResult]:
+    """Return what runs a load test, with each generator in turn: they must find the same."""
     if request.param == "compiled":
         pytest.importorskip("ivme.serve.loadtest._driver", reason="compiled on Linux alone")
-    else:
-        monkeypatch.setattr(running, "can_drive", lambda target: False)
-    return request.param
+    return partial(loadtest.run_load, in_python=request.param == "python")

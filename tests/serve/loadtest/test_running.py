@@ -7,21 +7,25 @@ import threading
 import pytest
 
 from ivme.errors import UsageError
-from ivme.serve.loadtest import LoadConfig, run_load, summarize
-
-pytestmark = pytest.mark.usefixtures("generator")
+from ivme.serve.loadtest import LoadConfig, summarize
 
 TEXTS = [f"text number {number} with a few words" for number in range(20)]
 
 
-def load(url, texts=TEXTS, tell=lambda progress: None, **settings):
-    settings = {"rate_per_s": 100.0, "duration_s": 0.5, "warm_up_s": 0.1, **settings}
-    if "concurrency" in settings:
-        del settings["rate_per_s"]
-    return run_load(LoadConfig(url=url, **settings), texts, tell=tell)
+@pytest.fixture
+def load(run_load):
+    """Return a function that runs a short load test of a URL, with settings."""
+
+    def run(url, texts=TEXTS, tell=lambda progress: None, **settings):
+        settings = {"rate_per_s": 100.0, "duration_s": 0.5, "warm_up_s": 0.1, **settings}
+        if "concurrency" in settings:
+            del settings["rate_per_s"]
+        return run_load(LoadConfig(url=url, **settings), texts, tell=tell)
+
+    return run
 
 
-def test_every_request_of_the_schedule_is_answered_over_few_connections(serve):
+def test_every_request_of_the_schedule_is_answered_over_few_connections(serve, load):
     result = load(serve("plain").url)
     summary = summarize(result)
     assert (summary.requests, summary.answered, summary.failed) == (50, 50, {})
@@ -31,7 +35,7 @@ def test_every_request_of_the_schedule_is_answered_over_few_connections(serve):
     assert result.is_complete
 
 
-def test_waiting_clients_use_a_connection_each(serve):
+def test_waiting_clients_use_a_connection_each(serve, load):
     summary = summarize(load(serve("plain").url, concurrency=3))
     assert summary.connections == 3
     assert summary.answered == summary.requests > 50
@@ -39,12 +43,12 @@ def test_waiting_clients_use_a_connection_each(serve):
 
 
 @pytest.mark.parametrize("mode", ["chunked", "closing"])
-def test_answers_in_chunks_and_until_the_end_are_whole(serve, mode):
+def test_answers_in_chunks_and_until_the_end_are_whole(serve, load, mode):
     summary = summarize(load(serve(mode).url))
     assert (summary.answered, summary.failed) == (50, {})
 
 
-def test_refusals_are_no_failures_and_have_times_of_their_own(serve):
+def test_refusals_are_no_failures_and_have_times_of_their_own(serve, load):
     summary = summarize(load(serve("refusing").url))
     assert summary.refused + summary.answered == 50
     assert summary.refused == summary.refusal.count > 10
@@ -53,7 +57,7 @@ def test_refusals_are_no_failures_and_have_times_of_their_own(serve):
     assert any(note.startswith('first 429: "{"error": "full"') for note in summary.notes)
 
 
-def test_with_all_connections_in_use_requests_wait_and_their_wait_counts(serve):
+def test_with_all_connections_in_use_requests_wait_and_their_wait_counts(serve, load):
     summary = summarize(load(serve("slow", 0.1).url, max_connections=2))
     assert summary.connections == 2
     assert summary.waited > 0
@@ -62,31 +66,31 @@ def test_with_all_connections_in_use_requests_wait_and_their_wait_counts(serve):
     assert any("all 2 connections were in use" in note for note in summary.notes)
 
 
-def test_late_answers_are_no_goodput(serve):
+def test_late_answers_are_no_goodput(serve, load):
     summary = summarize(load(serve("slow", 0.1).url, good_within_s=0.05))
     assert summary.answered == 50
     assert summary.goodput_per_s == 0
 
 
-def test_a_silent_server_times_out_and_the_wait_counts(serve):
+def test_a_silent_server_times_out_and_the_wait_counts(serve, load):
     summary = summarize(load(serve("silent").url, timeout_s=0.3))
     assert summary.failed == {"timed out": 50}
     assert summary.latency.quantiles[0].value >= 0.3
     assert any("given up after 0.3 s" in note for note in summary.notes)
 
 
-def test_a_server_that_hangs_up_is_told_from_one_that_answers(serve):
+def test_a_server_that_hangs_up_is_told_from_one_that_answers(serve, load):
     summary = summarize(load(serve("hanging_up").url))
     assert set(summary.failed) <= {"closed without an answer", "connection reset"}
     assert sum(summary.failed.values()) > 10
     assert summary.answered > 10
 
 
-def test_what_is_no_http_is_named_so(serve):
+def test_what_is_no_http_is_named_so(serve, load):
     assert summarize(load(serve("garbage").url)).failed == {"not HTTP/1.1": 50}
 
 
-def test_a_server_that_dies_midway_leaves_what_it_answered(serve):
+def test_a_server_that_dies_midway_leaves_what_it_answered(serve, load):
     server = serve("plain")
 
     def kill(progress):
@@ -101,7 +105,7 @@ def test_a_server_that_dies_midway_leaves_what_it_answered(serve):
     assert any("none was answered after that" in note for note in summary.notes)
 
 
-def test_an_interrupt_ends_the_run_with_what_there_is(serve):
+def test_an_interrupt_ends_the_run_with_what_there_is(serve, load):
     result = load(
         serve("plain").url,
         tell=lambda progress: os.kill(os.getpid(), signal.SIGINT),
@@ -113,7 +117,7 @@ def test_an_interrupt_ends_the_run_with_what_there_is(serve):
     assert summary.answered > 10
 
 
-def test_it_runs_in_other_threads_too(serve):
+def test_it_runs_in_other_threads_too(serve, load):
     found = []
     url = serve("plain").url
     thread = threading.Thread(target=lambda: found.append(summarize(load(url)).answered))
@@ -122,7 +126,7 @@ def test_it_runs_in_other_threads_too(serve):
     assert found == [50]
 
 
-def test_texts_that_repeat_are_told_unless_numbered(serve):
+def test_texts_that_repeat_are_told_unless_numbered(serve, load):
     url = serve("plain").url
     notes = summarize(load(url)).notes
     assert notes == (
@@ -132,7 +136,7 @@ def test_texts_that_repeat_are_told_unless_numbered(serve):
     assert summarize(load(url, distinct=True)).notes == ()
 
 
-def test_no_two_requests_of_any_run_are_alike_if_they_are_to_differ(serve):
+def test_no_two_requests_of_any_run_are_alike_if_they_are_to_differ(serve, load):
     url = serve("remembering").url
     for _ in range(2):
         summary = summarize(load(url, distinct=True))
@@ -141,31 +145,31 @@ def test_no_two_requests_of_any_run_are_alike_if_they_are_to_differ(serve):
     assert summarize(load(url)).failed == {"409": 50}
 
 
-def test_a_port_where_nobody_listens_is_an_error_before_the_load(serve):
+def test_a_port_where_nobody_listens_is_an_error_before_the_load(serve, load):
     server = serve("plain")
     server.stop()
     with pytest.raises(UsageError, match=r"no server answers at .* \(connection refused\); start"):
         load(server.url)
 
 
-def test_a_route_that_is_not_there_is_an_error_before_the_load(serve):
+def test_a_route_that_is_not_there_is_an_error_before_the_load(serve, load):
     server = serve("not_found")
     with pytest.raises(UsageError, match=r"POST /predict at .* answered by 404: .* --path"):
         load(server.url)
 
 
-def test_no_texts_are_an_error():
+def test_no_texts_are_an_error(load):
     with pytest.raises(UsageError, match="there are no texts to send"):
         load("http://127.0.0.1:1", texts=[])
 
 
-def test_texts_larger_than_what_the_kernel_takes_at_once_arrive_whole(serve):
+def test_texts_larger_than_what_the_kernel_takes_at_once_arrive_whole(serve, load):
     texts = [f"{number} " + "word " * 1_000_000 for number in range(2)]
     summary = summarize(load(serve("echo").url, texts=texts, rate_per_s=10.0, duration_s=0.3))
     assert (summary.requests, summary.answered, summary.failed) == (3, 3, {})
 
 
-def test_the_moments_of_a_request_follow_each_other(serve):
+def test_the_moments_of_a_request_follow_each_other(serve, load):
     samples = load(serve("plain").url).run.samples
     for due_s, begun_s, sent_s, ended_s in zip(
         samples.due_s, samples.begun_s, samples.sent_s, samples.ended_s, strict=True
@@ -173,7 +177,7 @@ def test_the_moments_of_a_request_follow_each_other(serve):
         assert due_s <= begun_s <= sent_s <= ended_s
 
 
-def test_what_is_told_meanwhile_adds_up(serve):
+def test_what_is_told_meanwhile_adds_up(serve, load):
     looks = []
     result = load(serve("plain").url, tell=looks.append, duration_s=1.2)
     assert len(looks) >= 2
@@ -184,7 +188,7 @@ def test_what_is_told_meanwhile_adds_up(serve):
     assert 0 < len(recent) <= len(result.run.samples.outcomes)
 
 
-def test_an_error_of_what_is_told_ends_the_run(serve):
+def test_an_error_of_what_is_told_ends_the_run(serve, load):
     def fail(progress):
         raise RuntimeError("no room left on the terminal")
 
@@ -192,7 +196,7 @@ def test_an_error_of_what_is_told_ends_the_run(serve):
         load(serve("plain").url, tell=fail, duration_s=30.0)
 
 
-def test_requests_that_wait_while_the_server_dies_fail_one_by_one(serve):
+def test_requests_that_wait_while_the_server_dies_fail_one_by_one(serve, load):
     server = serve("silent")
 
     def kill(progress):

@@ -2,15 +2,13 @@
 
 import pytest
 
-from ivme.serve.loadtest import LoadConfig, run_load, summarize
-
-pytestmark = pytest.mark.usefixtures("generator")
+from ivme.serve.loadtest import LoadConfig, summarize
 
 FREEZE_S, PERIOD_S, PERIODS = 0.8, 1.6, 3
 
 
 @pytest.mark.slow
-def test_the_p99_of_a_stalling_server_is_what_it_is_on_paper_within_5_percent(serve):
+def test_the_p99_of_a_stalling_server_is_what_it_is_on_paper_within_5_percent(serve, run_load):
     """Requests are due evenly; one due u seconds into a freeze of F waits for F - u.
 
     So of a whole period P the share (F - x) / P waits for longer than x, and 1% for longer than
@@ -32,7 +30,7 @@ def test_the_p99_of_a_stalling_server_is_what_it_is_on_paper_within_5_percent(se
 
 
 @pytest.mark.slow
-def test_clients_that_wait_for_their_answers_miss_the_stalls(serve):
+def test_clients_that_wait_for_their_answers_miss_the_stalls(serve, run_load):
     server = serve("stalling", FREEZE_S, PERIOD_S)
     config = LoadConfig(url=server.url, concurrency=1, duration_s=2 * PERIOD_S, warm_up_s=0.2)
     summary = summarize(run_load(config, ["a text"] * 10))

@@ -48,11 +48,13 @@ def run_load(
     texts: Sequence[str],
     *,
     tell: Callable[[Progress], None] = lambda progress: None,
+    in_python: bool = False,
 ) -> LoadResult:
     """Load a server as configured, and return what became of every request.
 
-    texts: sent as {"text": ...} in an order that the seed settles, again and again. Ctrl-C ends
-    the run early; what was measured until then is returned.
+    texts: sent as {"text": ...} in an order that the seed settles, again and again. in_python:
+    take the generator in Python though the compiled one could do it. Ctrl-C ends the run early;
+    what was measured until then is returned.
 
     Raises:
         UsageError: no server answers there, or the route, the key or the method is wrong.
@@ -65,7 +67,7 @@ def run_load(
     requests = RequestBytes(settled, target, texts, token)
     with asyncio.Runner(loop_factory=precise_loop) as runner:
         first_s = runner.run(_first_answer(settled, target, requests(BEFORE_ALL)))
-        if can_drive(target):
+        if can_drive(target) and not in_python:
             run = run_compiled(settled, target, requests, tell)
         else:
             run = runner.run(_run(settled, target, requests, tell))

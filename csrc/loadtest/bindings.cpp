@@ -5,6 +5,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <cstring>
 #include <stdexcept>
 #include <tuple>
 
@@ -25,20 +26,24 @@ nb::bytes bytes_of(const std::vector<T>& values) {
 // Makes the driver in place: it is neither copied nor moved.
 void make_driver(Driver* place, std::vector<std::string> addresses, int port, nb::bytes head,
                  const std::vector<nb::bytes>& bodies, nb::bytes mark, nb::bytes end,
-                 std::vector<double> due_s, int64_t clients, double warm_up_s, double duration_s,
+                 nb::bytes due_s, int64_t clients, double warm_up_s, double duration_s,
                  double timeout_s, int64_t most_connections) {
     if (bodies.empty() || addresses.empty())
         throw std::invalid_argument("bodies, addresses: expected at least one of each");
     if (most_connections < 1 || clients < 0)
         throw std::invalid_argument("most_connections, clients: expected 1 or more, 0 or more");
-    if (clients > 0 && !due_s.empty())
+    if (due_s.size() % sizeof(double) != 0)
+        throw std::invalid_argument("due_s: expected bytes of float64");
+    std::vector<double> due(due_s.size() / sizeof(double));
+    std::memcpy(due.data(), due_s.data(), due_s.size());
+    if (clients > 0 && !due.empty())
         throw std::invalid_argument("clients: expected 0 where moments are given");
     std::vector<std::string> contents;
     contents.reserve(bodies.size());
     for (const nb::bytes& body : bodies) contents.push_back(text_of(body));
     new (place) Driver({std::move(addresses), port, text_of(head), std::move(contents),
-                        text_of(mark), text_of(end), std::move(due_s), clients, warm_up_s,
-                        duration_s, timeout_s, most_connections});
+                        text_of(mark), text_of(end), std::move(due), clients, warm_up_s, duration_s,
+                        timeout_s, most_connections});
 }
 
 // Due, begun, sent, ended (float64) and outcomes (int32).

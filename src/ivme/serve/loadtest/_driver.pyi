@@ -10,7 +10,7 @@ class Driver:
         bodies: list[bytes],
         mark: bytes,
         end: bytes,
-        due_s: list[float],
+        due_s: bytes,
         clients: int,
         warm_up_s: float,
         duration_s: float,

@@ -54,7 +54,7 @@ def run_compiled(
         bodies=requests.bodies,
         mark=requests.mark,
         end=requests.end,
-        due_s=[] if config.rate_per_s is None else list(due_moments(config)),
+        due_s=b"" if config.rate_per_s is None else due_moments(config).tobytes(),
         clients=config.concurrency or 0,
         warm_up_s=config.warm_up_s,
         duration_s=config.duration_s,

@@ -11,6 +11,7 @@ COMPILED = (
     "mm_rec_scan_cpu/_native.so",
     "ivme/ensemble/_kernels.so",
     "ivme/_encoder.so",
+    "ivme/serve/loadtest/_driver.so",
 )
 
 

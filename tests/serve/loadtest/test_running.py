@@ -183,7 +183,8 @@ def test_what_is_told_meanwhile_adds_up(serve, load):
     assert len(looks) >= 2
     for look in looks:
         assert look.begun == sum(look.ended.values()) + look.in_flight
-        assert look.elapsed_s < 1.3
+    moments = [look.elapsed_s for look in looks]
+    assert moments == sorted(moments)
     recent = [one for look in looks for one in look.recent_s]
     assert 0 < len(recent) <= len(result.run.samples.outcomes)
 
@@ -203,7 +204,7 @@ def test_requests_that_wait_while_the_server_dies_fail_one_by_one(serve, load):
         server.process.kill()
         server.process.wait()
 
-    settings = {"rate_per_s": 20_000.0, "max_connections": 1, "timeout_s": 20.0}
+    settings = {"rate_per_s": 5_000.0, "max_connections": 1, "timeout_s": 20.0}
     summary = summarize(load(server.url, tell=kill, duration_s=1.0, **settings))
     assert summary.waited > 1000
     assert summary.failed["connection refused"] > 1000

@@ -27,7 +27,6 @@ constexpr double kSweepEvery = 0.05;         // between looks at what takes too 
 constexpr double kPauseAfterFailure = 0.05;  // of a waiting client: it must not spin
 constexpr int kMostEvents = 64;              // read at once
 constexpr size_t kReadBytes = 65'536;
-constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 double seconds(clockid_t clock) {

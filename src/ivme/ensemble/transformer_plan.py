@@ -191,6 +191,7 @@ class _QuickChoice:
         self.options = EngineOptions(threads=settings.threads, calibration_texts=calibration)
         self.all_texts, self.all_labels = texts, labels
         self.gate = self._first_gate(clock)
+        self.most = min(len(texts), MORE * len(self.texts))  # of them, that variants are judged on
         self.tried: list[dict[str, Any]] = []
 
     def write(self, folder: Path, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -250,7 +251,6 @@ class _QuickChoice:
 
     def _quality(self, variant: "Variant") -> "Quality":
         """Return what the variant loses, judged on as many texts as it takes to tell."""
-        most = min(len(self.all_texts), MORE * len(self.texts))
         with _session(self.model, variant, self.options) as answers:
             found = answers(self.texts[:FIRST_LOOK])
             if self.gate.is_hopeless(found):
@@ -259,11 +259,11 @@ class _QuickChoice:
             quality = self.gate.judge(found)
             if quality.is_accepted or variant.precision == EXACT:
                 return quality
-            if quality.texts_needed is None or quality.texts_needed > most:
+            if quality.texts_needed is None or quality.texts_needed > self.most:
                 return quality
             # As good on more texts would do. One more look at them, not one after the other until
             # it passes: each look is a chance to pass by luck.
-            self.gate = self._gate_of(most)
+            self.gate = self._gate_of(self.most)
             return self.gate.judge([*found, *answers(self.texts[len(found) :])])
 
     def _why_not(self, variant: "Variant") -> str | None:

@@ -48,6 +48,6 @@ def serve() -> Iterator[Callable[..., MockServer]]:
 @pytest.fixture(params=["compiled", "python"])
 def run_load(request) -> Callable[..., LoadResult]:
     """Return what runs a load test, with each generator in turn: they must find the same."""
-    if request.param == "compiled":
-        pytest.importorskip("ivme.serve.loadtest._driver", reason="compiled on Linux alone")
+    if request.param == "compiled" and sys.platform != "linux":
+        pytest.skip("compiled on Linux alone")
     return partial(loadtest.run_load, in_python=request.param == "python")

@@ -2,12 +2,15 @@
 
 import os
 import signal
+import sys
 import threading
 
 import pytest
 
 from ivme.errors import UsageError
 from ivme.serve.loadtest import LoadConfig, summarize
+from ivme.serve.loadtest.compiled_generator import can_drive
+from ivme.serve.loadtest.target import find_target
 
 TEXTS = [f"text number {number} with a few words" for number in range(20)]
 
@@ -156,6 +159,12 @@ def test_a_route_that_is_not_there_is_an_error_before_the_load(serve, load):
     server = serve("not_found")
     with pytest.raises(UsageError, match=r"POST /predict at .* answered by 404: .* --path"):
         load(server.url)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="compiled on Linux alone")
+def test_load_comes_from_the_compiled_generator_unless_it_cannot():
+    assert can_drive(find_target("http://127.0.0.1:8000", allow_remote=False))
+    assert not can_drive(find_target("https://127.0.0.1:8000", allow_remote=False))
 
 
 def test_no_texts_are_an_error(load):

@@ -9,7 +9,6 @@ from ivme.serve.loadtest.configuration import LoadConfig
 from ivme.serve.loadtest.target import Target
 
 _CLOSE = b'"}'  # of a body
-_NO = (b"", b"")
 
 
 class RequestBytes:
@@ -28,7 +27,9 @@ class RequestBytes:
         bodies = [json.dumps({"text": text}, ensure_ascii=False).encode() for text in texts]
         random.Random(config.seed).shuffle(bodies)
         self.head = _head(config, target)
-        self.mark, self.end = (b" (%s " % token.encode(), b")" + _CLOSE) if config.distinct else _NO
+        self.mark = self.end = b""
+        if config.distinct:
+            self.mark, self.end = b" (%s " % token.encode(), b")" + _CLOSE
         self.bodies = [body.removesuffix(_CLOSE) if self.end else body for body in bodies]
         self._requests = [] if self.end else [self._with_head(body) for body in bodies]
 

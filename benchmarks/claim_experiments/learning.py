@@ -1,12 +1,14 @@
 """Whether a learning rate that falls where the loss stalls ends at a lower loss."""
 
 import statistics
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from ablations import BATCH_SIZE, LENGTH, TEXT_MODEL, VALIDATION_CHARACTERS, character_ids
 from torch import Tensor
 
 from claim_experiments.findings import Findings, Place, fact
+from ivme.measure.fresh_process import measure_in_fresh_process
 from ivme.models.corpus import corpus_text
 from mm_rec import MMRecConfig, MMRecForCausalLM
 from mm_rec.core.adaptive_learning import AdaptiveLearningRateScheduler
@@ -21,16 +23,26 @@ STALL_CHARACTERS = 64 * LENGTH + 1  # of the validation text, to see whether the
 def adaptive_rate(place: Place) -> Findings:
     """Compare final losses of cosine alone and with the adaptive scheduler, as the report adds it.
 
-    Both see the same weights and batches; a figure is of one seed.
+    Both see the same weights and batches, each in a process of its own; a figure is of one seed.
     """
+    size = {"steps": place.size(STEPS, 20), "seeds": place.size(SEEDS, 2)}
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        runs = pool.map(
+            lambda is_adaptive: measure_in_fresh_process(
+                "claim_experiments.learning:final_losses", {**size, "is_adaptive": is_adaptive}
+            ),
+            (False, True),
+        )
+        cosine, adaptive = (run.value for run in runs)
+    lowered = [100 * (1 - after / before) for before, after in zip(cosine, adaptive, strict=True)]
+    return Findings(facts={"loss, lowered_percent": fact(lowered)})
+
+
+def final_losses(steps: int, seeds: int, *, is_adaptive: bool) -> list[float]:
+    """Return the loss of each seed after so many steps."""
     torch.set_num_threads(1)  # sums in one order: a rerun gives the same losses
     ids = character_ids(corpus_text(2_000_000))
-    steps, seeds = place.size(STEPS, 20), place.size(SEEDS, 2)
-    lowered = []
-    for seed in range(seeds):
-        cosine, adaptive = (_final_loss(ids, steps, seed, is_adaptive=one) for one in (False, True))
-        lowered.append(100 * (1 - adaptive / cosine))
-    return Findings(facts={"loss, lowered_percent": fact(lowered)})
+    return [_final_loss(ids, steps, seed, is_adaptive=is_adaptive) for seed in range(seeds)]
 
 
 def _final_loss(ids: Tensor, steps: int, seed: int, *, is_adaptive: bool) -> float:

@@ -88,6 +88,8 @@ def test_a_claim_whose_command_fails_is_named_and_the_status_is_1(ivme, checkout
     outcome = ivme("claims", "--quick", "--only", "twice", "-o", "other folder")
     hint = "`ivme claims --resume -o 'other folder' --quick --only twice`"
     assert hint in outcome.stderr
+    outcome = ivme("claims", "--docs", "mine.md", "--json")
+    assert "`ivme claims --resume -o out/claims --docs mine.md --json`" in outcome.stderr
     (checkout / running.MARK).write_text(PROGRAM)
     assert ivme("claims", "--resume").status == 0
 

@@ -108,6 +108,8 @@ def test_claims_are_chosen_by_id_and_by_speed(ledger):
     assert [one.id for one in ledger.select(is_quick=True)] == ["twice", "memory"]
     with pytest.raises(UsageError, match="no claim never; `ivme claims --list` names all 3"):
         ledger.select(["twice", "never"])
+    with pytest.raises(UsageError, match="late: not of the quick ledger; leave out --quick"):
+        ledger.select(["twice", "late"], is_quick=True)
 
 
 @pytest.mark.parametrize(

@@ -66,18 +66,21 @@ def claims(
         resume=resume,
         tell=_tell,
     )
-    page = docs or (root / PAGE if ids is None else None)
-    _measure(config, page, as_json=json)
+    _measure(config, docs, as_json=json)
 
 
-def _measure(config: "ClaimsConfig", page: Path | None, *, as_json: bool) -> None:
-    """Measure, keep and print; leave with exit status 1 if a claim failed or it was ended early."""
+def _measure(config: "ClaimsConfig", docs: Path | None, *, as_json: bool) -> None:
+    """Measure, keep and print; leave with exit status 1 if a claim failed or it was ended early.
+
+    docs: where the page goes; None: of a whole ledger, to its place in the checkout.
+    """
     from ivme.cli.handing_over import check_writable
     from ivme.evidence.measuring import measure_claims
     from ivme.evidence.page import write_page
     from ivme.measure.records import record_to_json, save_record
     from ivme.whole_file import write_whole
 
+    page = docs or (config.root / PAGE if config.ids is None else None)
     place = config.folder / RECORD
     for path in (place, page):
         check_writable(path)
@@ -90,22 +93,27 @@ def _measure(config: "ClaimsConfig", page: Path | None, *, as_json: bool) -> Non
     else:
         _print_record(record)
         print(f"\nrecord: {place}" + (f"\npage:   {page}" if page and record.is_complete else ""))
+    resuming = _resuming(config, docs, as_json=as_json)
     failed = [one.label for one in record.measurements if one.failure is not None]
     if failed:
-        _tell(f"failed: {', '.join(failed)}; mend their commands, then `{_resuming(config)}`")
+        _tell(f"failed: {', '.join(failed)}; mend their commands, then `{resuming}`")
     if not record.is_complete:
-        _tell(f"ended early; go on with `{_resuming(config)}`")
+        _tell(f"ended early; go on with `{resuming}`")
     if failed or not record.is_complete:
         raise typer.Exit(1)
 
 
-def _resuming(config: "ClaimsConfig") -> str:
+def _resuming(config: "ClaimsConfig", docs: Path | None, *, as_json: bool) -> str:
     """Return the command that goes on with the same claims in the same folder."""
     words = ["ivme", "claims", "--resume", "-o", str(config.folder)]
     if config.is_quick:
         words.append("--quick")
     if config.ids is not None:
         words += ["--only", ",".join(config.ids)]
+    if docs is not None:
+        words += ["--docs", str(docs)]
+    if as_json:
+        words.append("--json")
     return shlex.join(words)
 
 

@@ -82,7 +82,7 @@ class Ledger:
     def select(self, ids: Sequence[str] | None = None, *, is_quick: bool = False) -> list[Claim]:
         """Return the claims of these ids, or all; with `is_quick` those of the quick ledger.
 
-        Raises UsageError for an id that no claim has.
+        Raises UsageError for an id that no claim has, or none of the quick ledger.
         """
         known = {claim.id for claim in self.claims}
         unknown = sorted(set(ids or ()) - known)
@@ -90,11 +90,11 @@ class Ledger:
             raise UsageError(
                 f"no claim {', '.join(unknown)}; `ivme claims --list` names all {len(known)}"
             )
-        return [
-            claim
-            for claim in self.claims
-            if (ids is None or claim.id in ids) and (claim.is_quick or not is_quick)
-        ]
+        chosen = [claim for claim in self.claims if ids is None or claim.id in ids]
+        slow = [claim.id for claim in chosen if is_quick and not claim.is_quick]
+        if ids is not None and slow:
+            raise UsageError(f"{', '.join(slow)}: not of the quick ledger; leave out --quick")
+        return [claim for claim in chosen if claim.id not in slow]
 
 
 def read_ledger(path: Path = LEDGER_FILE) -> Ledger:

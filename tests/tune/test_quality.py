@@ -82,6 +82,47 @@ def test_embeddings_are_judged_by_how_they_rank_their_neighbors():
     assert quality.details["mean_cosine"] > 0.9  # which alone would look harmless
 
 
+def test_embeddings_of_a_few_texts_prove_nothing():
+    vectors = np.eye(12, dtype=np.float32) + 0.1
+    vectors[:, 0] += np.arange(12)
+    reference = [Prediction(vector=one) for one in vectors]
+    quality = gate(kind="embedding", reference=reference).judge(reference)
+    assert quality.loss == pytest.approx(0)
+    assert not quality.is_accepted
+    assert quality.texts_needed == least_texts("embedding", 0.005, has_labels=False) == 30
+
+
+def yes_or_no(*probabilities: float) -> Prediction:
+    values = np.array(probabilities, dtype=np.float32)
+    return Prediction(label=f"LABEL_{values.argmax()}", probabilities=values)
+
+
+def test_of_independent_labels_each_counts_and_not_the_largest_alone():
+    reference = [yes_or_no(0.9, 0.4)] * 1000
+    judge = gate(reference=reference, has_independent_labels=True)
+    assert judge.judge([yes_or_no(0.8, 0.45)] * 1000).is_accepted
+    quality = judge.judge([yes_or_no(0.9, 0.6)] * 20 + reference[20:])
+    assert quality.details["differing_texts"] == 20
+    assert not quality.is_accepted
+
+
+def test_a_single_score_is_judged_by_the_order_of_the_texts():
+    scores = np.random.default_rng(0).uniform(0.6, 0.9, 200)
+    reference = [yes_or_no(one) for one in scores]
+    judge = gate(reference=reference, has_independent_labels=True)
+    assert judge.judge([yes_or_no(one / 2) for one in scores]).is_accepted
+    rounded = [yes_or_no(one + 0.02 * (at % 2)) for at, one in enumerate(scores)]
+    quality = judge.judge(rounded)
+    assert quality.metric == "rank agreement"
+    assert 0.01 < quality.loss < 0.1
+    assert not quality.is_accepted
+
+
+def test_labels_are_refused_where_the_model_answers_yes_or_no_for_each():
+    with pytest.raises(UsageError, match="answers yes or no for each label; leave the labels out"):
+        gate(labels=TRUTH, has_independent_labels=True)
+
+
 def test_generated_texts_must_be_exactly_alike():
     reference = [Prediction(text=text) for text in TEXTS]
     variant = [Prediction(text=text + "!" if at < 10 else text) for at, text in enumerate(TEXTS)]

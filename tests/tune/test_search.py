@@ -342,6 +342,108 @@ def test_shorter_texts_only_if_the_user_allows_it(tiny_model, many_texts, clock)
     assert allowed.steps.sessions.options.max_length == 64
 
 
+def test_texts_are_never_made_longer_for_want_of_memory(tiny_model, many_texts, clock):
+    class Full(PlantedEngine):
+        def prepare(self, model, options):
+            raise OutOfMemoryError("out of memory: planted")
+
+    engine = Full(name="transformers", clock=clock, traits=BASELINE)
+    search = planted_search(
+        config(max_length=32, allow_truncation=64),
+        tiny_model,
+        {"transformers": engine},
+        clock,
+        many_texts,
+    )
+    with pytest.raises(OutOfMemoryError, match="ran out of memory with single texts"):
+        search.run()
+    assert search.steps.sessions.options.max_length == 32
+
+
+def test_engines_of_the_processor_are_tried_once_the_accelerator_is_left(
+    tiny_model, many_texts, clock
+):
+    class OnProcessor(PlantedEngine):
+        def refusal(self, model):
+            return None if model.device == "cpu" else f"{model.reference} is on {model.device}"
+
+    class Small(PlantedEngine):
+        def prepare(self, model, options):
+            if model.device != "cpu":
+                raise OutOfMemoryError("out of memory: planted")
+            return super().prepare(model, options)
+
+    engines = {
+        "transformers": Small(name="transformers", clock=clock, traits=BASELINE),
+        "other": OnProcessor(name="other", clock=clock, traits={"int8": Traits(text_s=0.01)}),
+    }
+    elsewhere = replace(tiny_model, device="cuda:0")
+    search = planted_search(config(), elsewhere, engines, clock, many_texts)
+    search.steps.reload = lambda device: replace(tiny_model, device=device)
+    search.run()
+    assert any("everything runs on the processor" in note for note in search.notes)
+    assert search.chosen is not None
+    assert search.chosen.variant.name == "other:int8"
+
+
+def test_all_stays_relative_to_a_baseline_that_races(trained_model, many_texts, clock):
+    close = {"int8": Traits(text_s=0.09), "bfloat16": Traits(text_s=0.095)}
+    engines = planted_engines(clock, {"transformers": BASELINE, "other": close})
+    search = planted_search(config(budget_s=3000.0), trained_model, engines, clock, many_texts)
+    timed = search.steps._turns
+
+    def turns_on_a_machine_that_slows_down(runs, rounds, hopeless):
+        samples_s, failures = timed(runs, rounds, hopeless)
+        slow = next(name for name in samples_s if name.startswith("transformers:float32"))
+        return samples_s | {slow: [1.1 * one for one in samples_s[slow]]}, failures
+
+    search.steps._turns = turns_on_a_machine_that_slows_down
+    search.run()
+    assert any(any(one.is_baseline for one in race) for race in search.raced)
+    assert search.baseline.ratio == 1
+
+
+def test_the_reference_in_other_batches_loses_nothing_by_definition(
+    trained_model, many_texts, clock
+):
+    engines = planted_engines(clock, {"transformers": {"float32": Traits(text_s=0.01, call_s=0.5)}})
+    search = planted_search(
+        config(objective="throughput"), trained_model, engines, clock, many_texts[:100]
+    )
+    search.run()
+    assert search.chosen is not None
+    assert all(one.status != "lossy" for one in search.entries)
+    assert not any(name.startswith("judge transformers") for name in search.steps.journal.names)
+
+
+def test_a_search_that_goes_on_with_another_budget_times_its_own_texts(
+    tiny_model, many_texts, clock, tmp_path
+):
+    journal = tmp_path / "search.jsonl"
+    found = []
+    for budget_s in (3000.0, 300.0):
+        traits = {"transformers": BASELINE, "other": {"int8": Traits(text_s=0.03)}}
+        search = planted_search(
+            config(budget_s=budget_s),
+            tiny_model,
+            planted_engines(clock, traits),
+            clock,
+            many_texts,
+            journal=Journal(journal, {}, clock),
+        )
+        search.run()
+        found.append(search)
+    assert len(found[0].screened) > len(found[1].screened)
+    other = next(one for one in found[1].entries if one.variant.engine == "other")
+    assert other.ratio == pytest.approx(0.3, rel=0.02)
+    names = [one for one in found[1].steps.journal.names if one.startswith("screen other")]
+    counts = [len(one.screened) for one in found]
+    assert [f"on {count} texts" in name for count, name in zip(counts, names, strict=True)] == [
+        True,
+        True,
+    ]
+
+
 def test_what_takes_too_much_memory_is_not_chosen(tiny_model, many_texts, clock):
     traits = {
         "transformers": BASELINE,

@@ -54,8 +54,8 @@ def classify(model: "TextModel", logits: "np.ndarray") -> list[Prediction]:
 
 def has_independent_labels(model: "TextModel") -> bool:
     """Return whether each label is a yes or no of its own: sigmoid instead of softmax."""
-    problem = model.problem_type
-    return problem == "multi_label_classification" or len(model.labels) == 1
+    is_yes_or_no = model.problem_type == "multi_label_classification" or len(model.labels) == 1
+    return model.kind == "classifier" and is_yes_or_no
 
 
 def mask_positions(model: "TextModel", token_ids: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":

@@ -53,7 +53,9 @@ class Prediction:
     """What a model says about one text; the fields that its kind fills."""
 
     label: str | None = None  # classifier: most probable label
-    probabilities: "np.ndarray | None" = None  # classifier: [labels], float32, sums to 1
+    probabilities: "np.ndarray | None" = (
+        None  # classifier: [labels], float32; sums to 1, unless each is a yes or no
+    )
     vector: "np.ndarray | None" = None  # embedding: [dimensions], float32
     log_likelihood: float | None = None  # causal, if scored: nats a token, see ScoringSession
     text: str | None = None  # masked: the filled word; causal and seq2seq: the generated text

@@ -105,8 +105,13 @@ class Contest:
         if ran[0] is not entries[0]:  # it has no ratio of its own yet
             leader_ratio = median(leader_s) / len(self.texts) / text_s_of(self.baseline)
         for one in ran:
+            if one.is_baseline:  # what all is relative to ran here itself: no need to chain
+                leader_ratio = 1 / median(paired_ratios(samples_s[id(one)], leader_s))
+        for one in ran:
             ratios = paired_ratios(samples_s[id(one)], leader_s)
             one.take_times(ratios, leader_ratio, samples_s[id(one)], self.texts)
+            if one.is_baseline:
+                one.ratio, one.interval = 1.0, None
             size = facts["batch_sizes"].get(one.label, one.variant.batching.batch_size)
             self.use_batch_size(one, size, facts["fallbacks"].get(one.label, ()))
             self.update(one, one.status)

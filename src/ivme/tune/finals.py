@@ -13,7 +13,7 @@ from ivme.measure.verdict import blocks_needed
 from ivme.tune.contest import Contest, ratio_of, text_s_of
 from ivme.tune.entries import Entry
 from ivme.tune.material import spread_by_length
-from ivme.tune.space import first_batching
+from ivme.tune.space import first_batching, is_reference
 from ivme.tune.steps import VariantFailed
 
 HALVE_UNTIL = 0.85  # of the budget
@@ -62,7 +62,7 @@ def _confirmed(contest: Contest, ranked: Sequence[Entry]) -> list[Entry]:
     first = first_batching(contest.config.objective)
     confirmed = []
     for entry in ranked:
-        is_judged = entry.variant.batching == first or entry.is_baseline
+        is_judged = entry.variant.batching == first or is_reference(entry.variant)
         if is_judged or contest.keeps_quality(entry):
             confirmed.append(entry)
         if len(confirmed) == 2:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MOST_ANCHORS = 1000  # texts whose similarities to each other are ranked: the square is computed
+LEAST_RANKED = 30  # texts: of fewer, orders that are all kept say little of others
 _BOOTSTRAP_RESAMPLES = 2000
 
 
@@ -160,15 +161,42 @@ def rank_findings(theirs: Sequence[Prediction], ours: Sequence[Prediction]) -> F
     before, after = before[:MOST_ANCHORS], after[:MOST_ANCHORS]
     ranks = [_ranks(vectors @ vectors.T) for vectors in (before, after)]
     losses = (1 - _row_correlations(*ranks)).tolist() if len(before) > 2 else []
-    loss = float(np.mean(losses)) if losses else 1.0
+    details = {"mean_cosine": float(cosines.mean()), "least_cosine": float(cosines.min())}
+    return _ranking(losses, details)
+
+
+def _ranking(losses: Sequence[float], details: Mapping[str, float]) -> Findings:
+    """Return findings of the losses of texts in how they lie to all others."""
+    loss = mean(losses) if losses else 1.0
     bound, count = mean_bound(losses), len(losses)
     return Findings(
         metric="rank agreement",
         loss=loss,
         value=1 - loss,
-        bound=lambda texts: loss + (bound - loss) * math.sqrt(max(count, 1) / texts),
-        details={"mean_cosine": float(cosines.mean()), "least_cosine": float(cosines.min())},
+        # The distance from loss to bound shrinks with the square root of the texts.
+        bound=lambda texts: (
+            math.inf if texts < LEAST_RANKED else loss + (bound - loss) * math.sqrt(count / texts)
+        ),
+        details=details,
     )
+
+
+def order_findings(theirs: Sequence[Prediction], ours: Sequence[Prediction]) -> Findings:
+    """Return 1 - rank agreement of single scores: of each text, the share of others passed by.
+
+    Probabilities are compared as they are: where they round to the same float32, both ways to
+    order them count as kept.
+    """
+    import numpy as np
+
+    before, after = (
+        np.array([float(one.probabilities[0]) for one in some[:MOST_ANCHORS]])  # type: ignore[index]
+        for some in (theirs, ours)
+    )
+    orders = [np.sign(scores[:, None] - scores[None, :]) for scores in (before, after)]
+    is_turned = orders[0] * orders[1] < 0
+    losses = (is_turned.sum(axis=1) / max(1, len(before) - 1)).tolist() if len(before) > 1 else []
+    return _ranking(losses, {})
 
 
 def _unit(vector: "np.ndarray | None") -> "np.ndarray":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ivme.bench.cases import CALIBRATION_TEXTS, real_texts, synthetic_texts
 from ivme.bench.configuration import CORPUS
+from ivme.engines.answers import has_independent_labels
 from ivme.models.corpus import corpus_documents
 from ivme.models.workloads import corpus_workload, read_workload
 from ivme.tune.labels import match_labels
@@ -38,7 +39,12 @@ def gather(config: "TuneConfig", model: "LoadedModel") -> Material:
         WorkloadError: the file cannot be read, or has no such column.
         UsageError: labels that are not the model's, or for a model that has none.
     """
-    check_metric(config.metric, model.kind, has_labels=config.labels is not None)
+    check_metric(
+        config.metric,
+        model.kind,
+        has_labels=config.labels is not None,
+        has_independent_labels=has_independent_labels(model),
+    )
     texts, labels = _read(config)
     if labels is not None:
         labels = match_labels(labels, model.labels)

@@ -4,7 +4,8 @@ A variant passes only if the upper bound of its loss (bounds.py) is within the b
 is depends on what there is to judge by:
 
   labels              drop of accuracy, or of macro F1
-  classifier, masks   share of texts with another answer
+  classifier, masks   share of texts with another answer; of independent labels, another set
+  a single score      1 - rank agreement: how each text's score lies to those of all others
   embeddings          1 - rank agreement: how each text orders all others by similarity
   causal models       rise of the perplexity, as a share, of each text's own last tokens
   generated text      share of texts that are not generated exactly alike, without it
@@ -19,10 +20,12 @@ from ivme.errors import UsageError
 from ivme.models.kinds import GENERATING
 from ivme.tune.bounds import texts_needed
 from ivme.tune.findings import (
+    LEAST_RANKED,
     Findings,
     accuracy_findings,
     drop_scale,
     f1_findings,
+    order_findings,
     perplexity_findings,
     rank_findings,
     share_findings,
@@ -30,6 +33,7 @@ from ivme.tune.findings import (
 )
 
 METRICS = ("accuracy", "f1")  # of a classifier, where labels are given
+YES = 0.5  # the least probability at which an independent label holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +66,8 @@ class Gate:
     """Judges predictions against those of the reference on the same texts.
 
     budget: the most that may be lost, 0.005 for half a percent or half a point. labels: the truth
-    in the model's own names. is_judged: False on random weights.
+    in the model's own names. has_independent_labels: each label is a yes or no of its own, as of
+    `answers.has_independent_labels`. is_judged: False on random weights.
 
     Raises:
         UsageError: a metric or a budget that is not allowed, labels for a model without labels.
@@ -73,10 +78,16 @@ class Gate:
     budget: float
     labels: Sequence[str] | None = None
     metric: str = "accuracy"
+    has_independent_labels: bool = False
     is_judged: bool = True
 
     def __post_init__(self) -> None:
-        check_metric(self.metric, self.kind, has_labels=self.labels is not None)
+        check_metric(
+            self.metric,
+            self.kind,
+            has_labels=self.labels is not None,
+            has_independent_labels=self.has_independent_labels,
+        )
         check_budget(self.budget)
 
     def judge(self, predictions: Sequence[Prediction]) -> Quality:
@@ -88,6 +99,8 @@ class Gate:
             findings = rank_findings(self.reference[:count], predictions)
         elif all(one.log_likelihood is not None for one in (*self.reference, *predictions)):
             findings = self._perplexity(predictions, self.reference[:count])
+        elif self.has_independent_labels and _is_single_score(predictions):
+            findings = order_findings(self.reference[:count], predictions)
         else:
             findings = self._agreement(predictions, self.reference[:count])
         details = {**findings.details, **_probability_changes(self.reference, predictions)}
@@ -119,9 +132,17 @@ class Gate:
 
     def _agreement(self, ours: Sequence[Prediction], theirs: Sequence[Prediction]) -> Findings:
         pairs = zip(ours, theirs, strict=True)
-        differing = sum(_answer(one) != _answer(other) for one, other in pairs)
+        differing = sum(self._answer(one) != self._answer(other) for one, other in pairs)
         is_generated = self.kind in GENERATING
         return share_findings("exact match" if is_generated else "agreement", differing, len(ours))
+
+    def _answer(self, prediction: Prediction) -> object:
+        """Return what has to be the same: a text, a label, or which of the labels hold."""
+        if prediction.label is None:
+            return prediction.text
+        if not self.has_independent_labels or prediction.probabilities is None:
+            return prediction.label
+        return tuple((prediction.probabilities >= YES).tolist())
 
     def _perplexity(self, ours: Sequence[Prediction], theirs: Sequence[Prediction]) -> Findings:
         """Return the rise of the perplexity: of the mean over texts, as texts were drawn."""
@@ -140,7 +161,9 @@ class Gate:
         return accuracy_findings(labels, reference, mine, {"agreement": agreement})
 
 
-def check_metric(metric: str, kind: str, *, has_labels: bool) -> None:
+def check_metric(
+    metric: str, kind: str, *, has_labels: bool, has_independent_labels: bool = False
+) -> None:
     """Raise UsageError unless models of the kind can be judged by the metric."""
     if metric not in METRICS:
         raise UsageError(f"metric={metric!r}; expected one of {', '.join(METRICS)}")
@@ -148,6 +171,11 @@ def check_metric(metric: str, kind: str, *, has_labels: bool) -> None:
         raise UsageError(
             f"labels were given, and the model is no classifier but of kind {kind!r}; leave the "
             "labels out to judge it by its answers"
+        )
+    if has_labels and has_independent_labels:
+        raise UsageError(
+            "labels were given, one a text, and the model answers yes or no for each label; leave "
+            "the labels out to judge it by its answers"
         )
     if metric != "accuracy" and not has_labels:
         raise UsageError(f"metric={metric!r} needs labels; name the column that has them")
@@ -159,16 +187,24 @@ def check_budget(budget: float) -> None:
         raise UsageError(f"a quality loss of {budget}; expected 0 to 1, or 0% to 100%")
 
 
-def least_texts(kind: str, budget: float, *, has_labels: bool) -> int | None:
-    """Return how many texts it takes to pass when nothing at all is lost; None: no number does."""
-    if kind in ("embedding", "causal"):
+def least_texts(
+    kind: str, budget: float, *, has_labels: bool, is_ranking: bool = False
+) -> int | None:
+    """Return how many texts it takes to pass when nothing at all is lost; None: no number does.
+
+    is_ranking: the model gives single scores, whose order is judged.
+    """
+    if kind == "embedding" or is_ranking:
+        return LEAST_RANKED
+    if kind == "causal":
         return 2
     bound = drop_scale(0, 0, 1) if has_labels else share_scale(0, 1)
     return texts_needed(bound, budget, 1)
 
 
-def _answer(prediction: Prediction) -> str | None:
-    return prediction.label if prediction.label is not None else prediction.text
+def _is_single_score(predictions: Sequence[Prediction]) -> bool:
+    """Return whether the model has one label: which one is largest says nothing."""
+    return all(one.probabilities is not None and len(one.probabilities) == 1 for one in predictions)
 
 
 def _probability_changes(

@@ -11,9 +11,11 @@ It decides; what runs and takes time is in steps.py, and is remembered there, so
 goes on where it was interrupted. What the budget does not allow is left out, and said so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from ivme.engines.answers import has_independent_labels
 from ivme.engines.batching import Batching
 from ivme.tune.contest import Contest, ratio_of, text_s_of
 from ivme.tune.entries import Entry
@@ -21,9 +23,9 @@ from ivme.tune.finals import FIRST_ROUNDS, decide
 from ivme.tune.material import spread_by_length
 from ivme.tune.quality import least_texts
 from ivme.tune.space import (
-    BASELINE,
     Choice,
     first_batching,
+    is_reference,
     other_batchings,
     other_threads,
     shapes_for,
@@ -31,6 +33,9 @@ from ivme.tune.space import (
 from ivme.tune.steps import SLOW
 from ivme.tune.turns import paired_ratios
 from ivme.tune.variants import Variant
+
+if TYPE_CHECKING:
+    from ivme.models.loading import LoadedModel
 
 SCREEN_UNTIL = 0.45  # of the budget
 QUICK_MORE = 0.05  # of the budget, for those that are ready at once
@@ -57,12 +62,13 @@ REFERENCE_QUALITY = {"metric": "the reference itself", "is_accepted": True, "los
 class Search(Contest):
     """One search and what it has found so far; it survives an interrupt.
 
-    choices: what could run, the likeliest first. threads: counts to try; engines are compared
-    with the first.
+    choose: returns what could run a model, the likeliest first. threads: counts to try; engines
+    are compared with the first.
     """
 
-    choices: Sequence[Choice]
+    choose: "Callable[[LoadedModel], Sequence[Choice]]"
     threads: Sequence[int]
+    choices: Sequence[Choice] = ()  # once it is known on which device the model runs
 
     def run(self) -> None:
         """Fill in what is found; `chosen` is None if nothing keeps quality.
@@ -86,6 +92,7 @@ class Search(Contest):
         probe = spread_by_length(material.timed, 4)
         facts = self.steps.start(probe)
         self.notes += facts["fallbacks"]
+        self.choices = self.choose(self.steps.model)
         entry.first_call_s, text_s = facts["first_call_s"], facts["text_s"]
         entry.take_times([1.0], 1.0, [text_s * len(probe)], probe)
         entry.phases, entry.quality = facts["phases"], REFERENCE_QUALITY
@@ -110,8 +117,13 @@ class Search(Contest):
                 f"the budget allows quality to be judged on {self.judged_texts} of {given} texts"
             )
         budget = self.config.max_quality_loss
-        has_labels = self.steps.material.labels is not None
-        needed = least_texts(self.steps.model.kind, budget, has_labels=has_labels)
+        model = self.steps.model
+        needed = least_texts(
+            model.kind,
+            budget,
+            has_labels=self.steps.material.labels is not None,
+            is_ranking=has_independent_labels(model) and len(model.labels) == 1,
+        )
         if needed is None or needed > self.judged_texts:
             many = "no number of texts shows" if needed is None else f"it takes {needed} texts"
             self.notes.append(
@@ -155,7 +167,7 @@ class Search(Contest):
 
     def _may_prepare(self, entry: Entry) -> bool:
         """Return whether the budget allows the variant to be made ready; say so if not."""
-        name = f"screen {entry.label} beside "
+        name = f"screen {entry.label} on {len(self.screened)} texts"
         if any(step.startswith(name) for step in self.steps.journal.names):
             return True
         needed_s = self.steps.sessions.estimate_s(entry.variant)
@@ -215,7 +227,7 @@ class Search(Contest):
 
     def _passes(self, entry: Entry) -> bool:
         """Judge the entry; the reference itself loses nothing by definition."""
-        if (entry.variant.engine, entry.variant.precision) == BASELINE:
+        if is_reference(entry.variant):
             entry.quality = REFERENCE_QUALITY
             self.update(entry, "accepted")
             return True
@@ -295,15 +307,16 @@ class Search(Contest):
 
     def _is_baseline_left_out(self) -> bool:
         """Return whether the caller asked for other engines alone."""
-        return not any((one.engine, one.precision) == BASELINE for one in self.choices)
+        return not any(map(is_reference, self.choices))
 
     def _is_only_the_baseline(self, contenders: Sequence[Entry]) -> bool:
         """Return whether nothing but the untuned model passed, though others were faster."""
         fastest = min(map(ratio_of, contenders))
         lossy = [one for one in self.entries if one.status == "lossy" and ratio_of(one) < fastest]
         return bool(lossy) and all(
-            (one.variant.engine, one.variant.precision) == BASELINE
+            is_reference(one.variant)
             and one.variant.batching == self.baseline.variant.batching
+            and one.variant.threads == self.baseline.variant.threads
             for one in contenders
         )
 

@@ -68,6 +68,11 @@ class Choice:
     refusal: str | None = None
 
 
+def is_reference(one: Choice | Variant) -> bool:
+    """Return whether it computes as what everything is held against, and so loses nothing."""
+    return (one.engine, one.precision) == BASELINE
+
+
 def choices_for(
     model: "LoadedModel",
     engines: Mapping[str, Engine | str],

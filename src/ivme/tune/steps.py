@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from ivme.engines.answers import has_independent_labels
 from ivme.engines.batch_costs import USUAL_COST, BatchCost
 from ivme.engines.batching import Batching, make_batches, predict_all
 from ivme.engines.cost_fitting import measure_cost
@@ -103,7 +104,7 @@ class Steps:
 
         "batch_size": smaller than asked for where memory ran out otherwise; "fallbacks" tell.
         """
-        name = f"screen {variant.label} beside {leader.label}"
+        name = f"screen {variant.label} on {len(texts)} texts beside {leader.label}"
         return self.journal.step(name, lambda: self._screen(variant, leader, texts))
 
     def judge(self, variant: Variant, count: int) -> dict[str, Any]:
@@ -210,7 +211,8 @@ class Steps:
     def _make_room(self, reason: str) -> str:
         """Cut texts or leave the accelerator; return what was done."""
         length, device = self.allow_truncation, self.model.device
-        if length is not None and self.sessions.options.max_length != length:
+        present = self.sessions.options.max_length or self.model.max_length
+        if length is not None and (present is None or length < present):
             self._use(length, device)
             return f"out of memory ({reason}): texts are cut to {length} tokens"
         if device != "cpu":
@@ -333,6 +335,7 @@ class Steps:
             kind=self.model.kind,
             reference=self._reference[:count],
             labels=None if labels is None else labels[:count],
+            has_independent_labels=has_independent_labels(self.model),
             **self.gate_settings,
         )
         session, texts = self.sessions.get(variant), self.material.judged[:count]

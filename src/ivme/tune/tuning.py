@@ -124,8 +124,11 @@ def make_search(
     Raises:
         UsageError: none of the engines that were asked for can be had.
     """
-    choices = choices_for(model, engines, config.engines)
-    _refuse_nothing(choices, config)
+
+    def choose(model: LoadedModel) -> list[Choice]:
+        return choices_for(model, engines, config.engines)
+
+    _refuse_nothing(choose(model), config)
     threads = thread_counts(config, usable_cores)
     usable = {name: one for name, one in engines.items() if not isinstance(one, str)}
     usable.setdefault(BASELINE[0], load_engines([BASELINE[0]])[BASELINE[0]])  # type: ignore[arg-type]
@@ -154,7 +157,7 @@ def make_search(
     search = Search(
         config=config,
         steps=steps,
-        choices=choices,
+        choose=choose,
         threads=threads,
         measure_memory=lambda variant: peak_memory_alone(
             variant, steps.model, steps.sessions.options, material.timed[:64]

@@ -1,6 +1,5 @@
 """Whether a learning rate that falls where the loss stalls ends at a lower loss."""
 
-import statistics
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -15,7 +14,7 @@ from mm_rec.core.adaptive_learning import AdaptiveLearningRateScheduler
 from mm_rec.training.schedule import make_schedule
 
 PEAK_RATE = 3e-3
-STEPS, EVALUATIONS = 200, 20
+STEPS, EVALUATIONS = 150, 15
 SEEDS = 3
 STALL_CHARACTERS = 64 * LENGTH + 1  # of the validation text, to see whether the loss stalls
 
@@ -39,7 +38,7 @@ def adaptive_rate(place: Place) -> Findings:
 
 
 def final_losses(steps: int, seeds: int, *, is_adaptive: bool) -> list[float]:
-    """Return the loss of each seed after so many steps."""
+    """Return the validation loss of each seed after so many steps."""
     torch.set_num_threads(1)  # sums in one order: a rerun gives the same losses
     ids = character_ids(corpus_text(2_000_000))
     return [_final_loss(ids, steps, seed, is_adaptive=is_adaptive) for seed in range(seeds)]
@@ -74,10 +73,11 @@ def _final_loss(ids: Tensor, steps: int, seed: int, *, is_adaptive: bool) -> flo
 
 @torch.no_grad()
 def _validation_loss(model: MMRecForCausalLM, ids: Tensor) -> float:
+    """Return the mean loss over texts that start from nothing; the last batch may be smaller."""
     model.eval()
     count = (len(ids) - 1) // LENGTH * LENGTH
     texts, labels = ids[:count].view(-1, LENGTH), ids[1 : count + 1].view(-1, LENGTH)
     batches = zip(texts.split(64), labels.split(64), strict=True)
-    loss = statistics.fmean(float(model(t, shift_labels=s).loss) for t, s in batches)
+    losses = [float(model(t, shift_labels=s).loss) * len(t) for t, s in batches]
     model.train()
-    return loss
+    return sum(losses) / len(texts)

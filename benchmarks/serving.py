@@ -18,7 +18,8 @@ kills       --requests requests while processes are killed at random (goals: eve
             member missing at the end)
 
 Load generator, server and models share this machine's cores. Answers are never taken from memory:
-each text has a mark of its own, also where the predictor is called directly.
+neither server nor predictor keeps any, and under load each text has a mark of its own, also in the
+predictor's batch.
 """
 
 import argparse
@@ -42,7 +43,7 @@ from served import PLAIN, Server, eventually, plain_server, server_of
 
 from ivme.hardware.inventory import read_inventory
 from ivme.models.corpus import corpus_documents
-from ivme.serve.loadtest import LoadConfig, run_load, summarize
+from ivme.serve.loadtest import LoadConfig, LoadResult, LoadSummary, run_load, summarize
 
 PLAIN_CLIENTS = 8
 MOST_GROWTH = 0.03  # of memory under load
@@ -121,7 +122,7 @@ def ready(arguments: argparse.Namespace, texts: Sequence[str]) -> dict[str, Any]
 
 
 def overhead(arguments: argparse.Namespace, texts: Sequence[str]) -> dict[str, Any]:
-    """Ask both for each text in turns: first one, then the other; the server for a marked copy."""
+    """Ask both for each text in turns: first one, then the other; both for the same text."""
     direct_s, served_s = [], []
     call, _ = open_direct(str(arguments.folder))
     with server_of(arguments) as server:
@@ -204,25 +205,25 @@ def throughput(arguments: argparse.Namespace, texts: Sequence[str]) -> dict[str,
 def overload(arguments: argparse.Namespace, texts: Sequence[str]) -> dict[str, Any]:
     """Take turns: the peak, ten times of it, the peak again; each round against those around it."""
     with server_of(arguments) as server:
-        peaks = [generated(lambda: saturate(arguments, texts, server.port, server.path))]
+        peaks = [saturate(arguments, texts, server.port, server.path)]
         before = server.memory_bytes()
         rounds = []
         for _ in range(arguments.rounds):
-            rate = 10 * peaks[-1][0].goodput_per_s
+            rate = 10 * peaks[-1].goodput_per_s
             rounds.append(overload_once(arguments, texts, server, rate))
-            peaks.append(generated(lambda: saturate(arguments, texts, server.port, server.path)))
+            peaks.append(saturate(arguments, texts, server.port, server.path))
         growth = server.memory_bytes() / before - 1
     for at, one in enumerate(rounds):
         around = peaks[at : at + 2]
-        peak = statistics.mean(found.goodput_per_s for found, _ in around)
-        left = statistics.mean(found.goodput_per_s / (1 - share) for found, share in around)
+        peak = statistics.mean(found.goodput_per_s for found in around)
+        left = statistics.mean(found.goodput_per_s / (1 - share_of(found)) for found in around)
         goodput = one["goodput_per_s"]
         one["of_peak"] = goodput / peak
         one["of_peak_without_generator"] = goodput / (1 - one["generator_share"]) / left
     names = ("of_peak", "of_peak_without_generator")
     medians = {name: statistics.median(one[name] for one in rounds) for name in names}
     return {
-        "peaks_per_s": [found.goodput_per_s for found, _ in peaks],
+        "peaks_per_s": [found.goodput_per_s for found in peaks],
         "rounds": rounds,
         **medians,
         "memory_growth": growth,
@@ -244,7 +245,7 @@ def overload_once(
         distinct=True,
         timeout_s=60,
     )
-    found, share = generated(lambda: summarize(run_load(config, texts)))
+    found = summarize(run_load(config, texts))
     refusal_s = {f"p{100 * one.fraction:g}": one.value for one in found.refusal.quantiles}
     return {
         "offered_per_s": found.offered_per_s,
@@ -254,17 +255,14 @@ def overload_once(
         "failed": found.failed,
         "refusal_ms": {name: 1e3 * one for name, one in refusal_s.items()},
         "slowest_refusal_s": refusal_s.get("p99", found.refusal.max_s or 0.0),
-        "generator_share": share,
+        "generator_share": share_of(found),
         "generator_invalid": found.invalid,
     }
 
 
-def generated(load: Callable[[], Any]) -> tuple[Any, float]:
-    """Return what a load finds, and the share of this machine that generating it took."""
-    start_s, busy_s = time.perf_counter(), time.process_time()
-    found = load()
-    busy_s = time.process_time() - busy_s
-    return found, busy_s / (time.perf_counter() - start_s) / usable_cores()
+def share_of(found: LoadSummary) -> float:
+    """Return the share of this machine that generating a load took."""
+    return found.busy_share / usable_cores()
 
 
 def soak(arguments: argparse.Namespace, texts: Sequence[str]) -> dict[str, Any]:
@@ -359,19 +357,19 @@ def saturate(
     port: int,
     path: str,
     clients: int | None = None,
-) -> Any:
+) -> LoadSummary:
     """Return what so many clients get that each wait for their answer."""
-    return saturate_counted(arguments, texts, port, path, clients)[0]
+    return summarize(run_clients(arguments, texts, port, path, clients))
 
 
-def saturate_counted(
+def run_clients(
     arguments: argparse.Namespace,
     texts: Sequence[str],
     port: int,
     path: str,
     clients: int | None = None,
-) -> tuple[Any, int]:
-    """Return what clients get, and how many answers came, also after the end."""
+) -> LoadResult:
+    """Return what became of the requests of so many clients, not yet summarized."""
     config = LoadConfig(
         url=f"http://127.0.0.1:{port}",
         path=path,
@@ -380,23 +378,23 @@ def saturate_counted(
         distinct=True,
         timeout_s=120,
     )
-    result = run_load(config, texts)
-    return summarize(result), result.run.samples.outcomes.count("200")
+    return run_load(config, texts)
 
 
 def saturate_watched(
     arguments: argparse.Namespace, texts: Sequence[str], server: Server
-) -> tuple[Any, dict[str, float]]:
+) -> tuple[LoadSummary, dict[str, float]]:
     """Return what clients got, and the processor's milliseconds a text by part.
 
-    What still ran when the time was up counts for the second alone.
+    What still ran when the time was up counts for the second alone; the summary is no part of it.
     """
     before_s, generator_s = server.processor_s(), time.process_time()
-    found, answered = saturate_counted(arguments, texts, server.port, server.path)
+    result = run_clients(arguments, texts, server.port, server.path)
     spent_s = {"generator": time.process_time() - generator_s}
     for name, seconds in server.processor_s().items():
         spent_s[name] = seconds - before_s[name]
-    return found, {name: 1e3 * seconds / answered for name, seconds in spent_s.items()}
+    answered = result.run.samples.outcomes.count("200")
+    return summarize(result), {name: 1e3 * one / answered for name, one in spent_s.items()}
 
 
 def mark(texts: Sequence[str]) -> list[str]:

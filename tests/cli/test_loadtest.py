@@ -33,6 +33,7 @@ def test_a_load_is_printed_and_kept_and_reported(ivme, url, texts, tmp_path):
     assert "100% of 150 requests answered" in outcome.stdout.replace("\n", " ")
     assert "Latency, from the moment when each request was due" in outcome.stdout
     assert "answered (2xx)" in outcome.stdout
+    assert "Sent by" in outcome.stdout
     content = json.loads(record.read_text())
     (measurement,) = content["measurements"]
     counted = [one for one in measurement["samples_s"]["due"] if one >= 0]

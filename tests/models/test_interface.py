@@ -1,10 +1,17 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from ivme.errors import UsageError
-from ivme.models.interface import FILE, ModelInterface, generation_ids
+from ivme.models.interface import (
+    FILE,
+    TOKENIZER_FOLDER,
+    ModelInterface,
+    generation_ids,
+    read_max_length,
+)
 from ivme.models.loading import LoadedModel, load_model
 
 
@@ -65,3 +72,11 @@ def test_a_damaged_description_is_named(model: LoadedModel, tmp_path: Path, dama
 
     with pytest.raises(UsageError, match=r"interface.json does not describe a model"):
         ModelInterface.load(tmp_path)
+    with pytest.raises(UsageError, match=r"interface.json does not describe a model"):
+        read_max_length(tmp_path)
+
+
+def test_the_most_tokens_are_read_without_the_tokenizer(model: LoadedModel, tmp_path: Path) -> None:
+    ModelInterface.of(model).save(tmp_path)
+    shutil.rmtree(tmp_path / TOKENIZER_FOLDER)
+    assert read_max_length(tmp_path) == model.max_length == 512

@@ -12,7 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "ensemble"))
 
 
-def write_plan_of(folder: Path, model: str, *, new_tokens: int = 16) -> Path:
+def write_plan_of(
+    folder: Path, model: str, *, kind: str | None = None, new_tokens: int = 16
+) -> Path:
     from ivme.engines.batching import Batching
     from ivme.engines.protocol import EngineOptions
     from ivme.models.loading import load_model
@@ -21,7 +23,7 @@ def write_plan_of(folder: Path, model: str, *, new_tokens: int = 16) -> Path:
 
     write_plan(
         folder,
-        model=load_model(model),
+        model=load_model(model, kind=kind),
         variant=Variant(engine="openvino", precision="float32", threads=1, batching=Batching()),
         options=EngineOptions(new_tokens=new_tokens),
         evidence={},
@@ -38,6 +40,27 @@ def classifier_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def causal_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("causal") / "plan"
     return write_plan_of(folder, "preset:gpt2-tiny", new_tokens=100)
+
+
+@pytest.fixture(scope="session")
+def embedding_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("embedding") / "plan"
+    return write_plan_of(folder, "preset:bert-tiny", kind="embedding")
+
+
+@pytest.fixture(scope="session")
+def masked_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+    from transformers import AutoConfig, AutoTokenizer, BertForMaskedLM
+
+    from ivme.models.presets import preset_folder
+
+    scratch, preset = tmp_path_factory.mktemp("masked"), preset_folder("bert-tiny")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BertForMaskedLM(AutoConfig.from_pretrained(preset)).save_pretrained(scratch / "model")
+    AutoTokenizer.from_pretrained(preset).save_pretrained(scratch / "model")
+    return write_plan_of(scratch / "plan", str(scratch / "model"), kind="masked")
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,12 @@ def _command_line(process: int) -> str:
 class Server:
     """A server that was started, its address, and what it has said."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        while_starting: Callable[["Server"], None] = lambda server: None,
+    ) -> None:
         self.lines: list[str] = []
         self.process = subprocess.Popen(
             [sys.executable, "-c", COMMAND, "serve", str(folder), "--port", "0", *arguments],
@@ -40,6 +45,7 @@ class Server:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+        while_starting(self)
         self.url = wait_for(self._find_url, self.said)
         self.client = httpx.Client(base_url=self.url, timeout=DEADLINE_S)
 

@@ -76,6 +76,14 @@ def test_members_are_told_as_they_answer_and_sentences_at_the_end(server: Server
     assert len(parts) == 4
 
 
+def test_what_curl_sends_is_analyzed(server: Server):
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    body = json.dumps({"text": TEXT}).encode()
+    answer = server.client.post("/v1/analyze", content=body, headers=headers)
+    assert answer.status_code == 200
+    assert answer.text.startswith("event: start")
+
+
 def test_what_was_judged_before_comes_from_memory_by_every_route(server: Server):
     body = {"text": "Judged twice, and once more by another route."}
     first = events_of(server, body)
@@ -106,6 +114,7 @@ def test_info_names_labels_members_and_the_least_words(server: Server):
         {"label": "machine", "name": "machine"},
     ]
     assert info["least_words"] == 5
+    assert info["max_tokens"] == 64  # of BERT's plan; the other members read words
 
 
 def test_two_workers_answer_alike(ensemble_folder: Path, server: Server):

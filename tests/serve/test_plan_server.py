@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from servers import Server, serving, wait_for
 
+# What `curl -d` says of every body.
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 LONE_SURROGATE = b'{"text": "cut in half: \\ud83c"}'
 
 
@@ -38,6 +40,7 @@ def test_a_single_text_is_answered_without_a_list(classifier_server: Server):
         {"data": {"text": "a film"}},
         {"content": b'{"text": "a film"}'},
         {"content": b'{"text": "a film"}', "headers": {"Content-Type": "text/plain"}},
+        {"content": b' {"text": "a film"}', "headers": FORM},
     ],
 )
 def test_old_clients_are_answered_in_the_documented_form(classifier_server: Server, sent):
@@ -47,6 +50,21 @@ def test_old_clients_are_answered_in_the_documented_form(classifier_server: Serv
     assert set(content) == {"individual_results", "ensemble"}
     assert set(content["individual_results"]["model"]) == {"prediction", "confidence", "label"}
     assert content["ensemble"]["vote_count"] == content["ensemble"]["total_models"] == 1
+
+
+@pytest.mark.parametrize("said", ["text/plain", FORM["Content-Type"], "application/json", ""])
+def test_json_is_read_whatever_its_type_is_called(classifier_server: Server, said: str):
+    body, headers = b'{"text": "a film"}', {"Content-Type": said}
+    answer = classifier_server.client.post("/v1/classify", content=body, headers=headers)
+    assert answer.status_code == 200
+    assert set(answer.json()) == {"label", "prediction", "confidence", "probabilities"}
+
+
+@pytest.mark.parametrize("route", ["/v1/classify", "/predict"])
+def test_what_only_looks_like_json_under_a_forms_name_is_told_so(classifier_server: Server, route):
+    answer = classifier_server.client.post(route, content=b"{text", headers=FORM)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_json")
+    assert "the body is no JSON" in answer.json()["error"]
 
 
 def test_a_lone_surrogate_is_read_as_a_replacement_character(classifier_server: Server):
@@ -235,7 +253,7 @@ def test_with_a_key_only_those_who_bring_it_are_answered(guarded_server: Server,
 
 
 def test_probes_the_page_and_its_questions_need_no_key(guarded_server: Server):
-    for path in ("/health", "/ready", "/", "/v1/info"):
+    for path in ("/health", "/ready", "/", "/v1/info", "/openapi.json"):
         assert guarded_server.client.get(path).status_code == 200
     assert guarded_server.client.get("/v1/info").json()["auth_required"] is True
 

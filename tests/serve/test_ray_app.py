@@ -14,8 +14,15 @@ import psutil
 import pytest
 
 from ivme.errors import UsageError
+from ivme.hardware.inventory import read_inventory
 from ivme.serve.configuration import ServeConfig
-from ivme.serve.ray_app import SPARE_REQUESTS, deployment_options, serve_on_ray
+from ivme.serve.ray_app import (
+    SPARE_REQUESTS,
+    Replica,
+    deployment_options,
+    serve_on_ray,
+    settled_config,
+)
 
 COMMAND = (sys.executable, "-c", "from ivme.cli.main import main; main()", "serve")
 OPTIONS = ("--workers", "2", "--max-queue", "8", "--ray", "local")
@@ -124,6 +131,25 @@ def test_a_replica_is_given_more_requests_than_may_wait_in_it(plan: Path) -> Non
 
 def test_a_replica_takes_the_threads_of_its_plan(plan: Path) -> None:
     assert deployment_options(ServeConfig(folder=plan))["ray_actor_options"] == {"num_cpus": 1}
+
+
+@pytest.mark.parametrize("asked", [None, 3])
+def test_a_replica_of_an_ensemble_takes_no_more_threads_than_ray_keeps_free(
+    ensemble_folder: Path, asked: int | None
+) -> None:
+    config = settled_config(ServeConfig(folder=ensemble_folder, threads=asked, lazy=True))
+    expected = asked or read_inventory().processor.usable_cores
+    assert deployment_options(config)["ray_actor_options"] == {"num_cpus": expected}
+    model = Replica(config)._model
+    try:
+        assert model._config.threads == expected
+    finally:
+        model.close()
+
+
+def test_replicas_of_an_ensemble_share_the_machine(ensemble_folder: Path) -> None:
+    many = settled_config(ServeConfig(folder=ensemble_folder, workers=1000))
+    assert deployment_options(many)["ray_actor_options"] == {"num_cpus": 1}
 
 
 def test_what_is_wrong_is_told_before_ray_starts(plan: Path, tmp_path: Path) -> None:

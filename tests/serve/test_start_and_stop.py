@@ -85,16 +85,21 @@ def test_a_lazy_server_loads_at_its_first_request(classifier_folder: Path):
         assert len(server.children()) == 1
 
 
+def hold_up(server: Server) -> None:
+    """Stop the process that loads the model, as soon as it is there."""
+    [model] = wait_for(server.children, server.said)
+    os.kill(model, signal.SIGSTOP)
+
+
 def test_a_server_says_that_it_is_starting_until_the_model_is_there(classifier_folder: Path):
-    server = Server(classifier_folder)
+    server = Server(classifier_folder, while_starting=hold_up)
+    [model] = server.children()
     try:
-        first = server.client.get("/ready")
-        refused = server.client.post("/v1/classify", **CLASSIFY)
-        assert first.status_code in (200, 503)
-        assert refused.status_code in (200, 503)
-        if refused.status_code == 503:
-            assert refused.json()["code"] == "starting"
-            assert refused.headers["retry-after"] == "2"
+        assert server.client.get("/health").status_code == 200
+        for answer in (server.client.get("/ready"), server.client.post("/v1/classify", **CLASSIFY)):
+            assert (answer.status_code, answer.json()["code"]) == (503, "starting")
+            assert answer.headers["retry-after"] == "2"
+        os.kill(model, signal.SIGCONT)
         server.wait_until_ready()
         assert server.client.post("/v1/classify", **CLASSIFY).status_code == 200
     finally:

@@ -55,6 +55,17 @@ def test_a_process_that_cannot_be_started_is_tried_again(classifier_folder: Path
         process.close()
 
 
+def test_a_model_that_takes_too_long_to_load_is_told_so(classifier_folder: Path, monkeypatch):
+    monkeypatch.setattr(supervision, "OPEN_TIMEOUT_S", 0.001)
+    process = process_of(classifier_folder)
+    process.start()
+    try:
+        with pytest.raises(MemberDownError, match=r"^model did not load within 0.001 s; it is"):
+            process.wait_until_ready()
+    finally:
+        process.close()
+
+
 @pytest.mark.parametrize(
     ("status", "words"),
     [(-9, "was killed (SIGKILL"), (-15, "SIGTERM"), (-40, "by signal 40"), (3, "exit status 3")],

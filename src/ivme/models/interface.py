@@ -132,9 +132,25 @@ class ModelInterface:
                 tokenizer=texts_reader,
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(
-                f"{path} does not describe a model ({error}); make the folder again"
-            ) from error
+            raise _damaged(path, error) from error
+
+
+def read_max_length(folder: Path) -> int | None:
+    """Return the tokens that a saved model takes, its tokenizer left unread; None: no limit known.
+
+    Raises:
+        UsageError: its file is missing or damaged.
+    """
+    path = folder / FILE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["max_length"]
+        return None if found is None else int(found)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> UsageError:
+    return UsageError(f"{path} does not describe a model ({error}); make the folder again")
 
 
 def _read_tokenizer(folder: Path, reader: str) -> "PreTrainedTokenizerBase":

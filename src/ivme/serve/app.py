@@ -50,7 +50,7 @@ def build_app(config: ServeConfig, service: Service | None = None) -> FastAPI:
         docs_url=None,  # would load its page from another host
         redoc_url=None,
         lifespan=lifespan,
-        strict_content_type=False,  # clients that name none send JSON all the same
+        strict_content_type=False,  # the gate leaves none: bodies are JSON whatever they are called
         redirect_slashes=False,
         # Newer versions look for OpenTelemetry in each request; /metrics tells what there is.
         telemetry={"tracing": False, "metrics": False, "logs": False},

@@ -37,7 +37,7 @@ class ServeConfig:
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1  # processes for each model
-    threads: int | None = None  # of a plan's processes, None: as it says; of an ensemble in all
+    threads: int | None = None  # of each copy; None: as a plan says, an ensemble's share of all
     device: str = "auto"  # of an ensemble; a plan names its own
     max_queue: int = 256
     max_batch_tokens: int | None = None

@@ -16,16 +16,17 @@ from ivme.ensemble.ensemble_folder import TABULAR, EnsembleFolder
 from ivme.ensemble.groups import MemberGroup
 from ivme.ensemble.predictor import Predictor
 from ivme.ensemble.running import Outcome, PlacedGroup, Scores, scores_of
-from ivme.errors import IvmeError
+from ivme.errors import IvmeError, UsageError
+from ivme.models.interface import read_max_length
 from ivme.serve.configuration import ServeConfig
 from ivme.serve.process_pool import wait_for_loading
 from ivme.serve.remote_group import RemoteGroup
 from ivme.serve.served_model import BATCH_SIZE, USUAL_BATCH_TOKENS
 from ivme.serve.supervision import MemberDownError, MemberProcess
 from ivme.serve.token_estimates import LearnedEstimate, TokenEstimate
+from ivme.tune.plan import read_plan
 
 CALLS = 2  # of a predictor at a time: the faster transformer goes on while the slower ends a batch
-MAX_TOKENS = 512  # that the transformers read of a text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,8 @@ class EnsembleModel:
             max_batch_tokens=config.max_batch_tokens or USUAL_BATCH_TOKENS,
             order="sorted",
         )
-        self.estimate: TokenEstimate = LearnedEstimate(MAX_TOKENS)  # its members tell no counts
+        self._max_tokens = _most_tokens(self.folder)
+        self.estimate: TokenEstimate = LearnedEstimate(self._max_tokens)  # members tell no counts
         self.tokens_read = 0
         self._config = config
         self._groups: dict[tuple[int, str], RemoteGroup] = {}
@@ -175,7 +177,7 @@ class EnsembleModel:
             ],
             "members": list(self.folder.member_names),
             "least_words": self.folder.least_words,
-            "max_tokens": MAX_TOKENS,
+            "max_tokens": self._max_tokens,
         }
 
     def members_down(self) -> Mapping[str, str]:
@@ -203,13 +205,6 @@ class EnsembleModel:
             predictor.close()
 
     def _predictor(self, number: int) -> Predictor:
-        from ivme.hardware.inventory import read_inventory
-        from ivme.hardware.threads import default_threads
-
-        threads = self._config.threads
-        if threads is None:
-            threads = max(1, default_threads(read_inventory()) // self._config.workers)
-
         def open_group(name: str, **arguments: Any) -> MemberGroup:
             group = self._open_group(number, name, arguments)
             return group  # type: ignore[return-value]  # its notes are read, never set
@@ -217,7 +212,7 @@ class EnsembleModel:
         return Predictor.load(
             self._config.folder,
             device=self._config.device,
-            threads=threads,
+            threads=threads_of_copy(self._config),
             cache_size=0,  # the server has one for all copies
             open_group=open_group,
         )
@@ -268,6 +263,31 @@ class EnsembleModel:
             raise
         finally:
             self._free.put(predictor)
+
+
+def threads_of_copy(config: ServeConfig) -> int:
+    """Return the threads of each copy of an ensemble: as told, or its share of this machine."""
+    from ivme.hardware.inventory import read_inventory
+    from ivme.hardware.threads import default_threads
+
+    if config.threads is not None:
+        return config.threads
+    return max(1, default_threads(read_inventory()) // config.workers)
+
+
+def _most_tokens(folder: EnsembleFolder) -> int | None:
+    """Return how many tokens of a text the transformers read at most; None: without bound, or none.
+
+    A plan that cannot be read does not count: its member will be down, and named.
+    """
+    limits = []
+    for group in folder.groups:
+        if group.kind != TABULAR:
+            place = folder.path / group.folder
+            with contextlib.suppress(UsageError):
+                limits.append(read_plan(place).max_length or read_max_length(place))
+    known = [limit for limit in limits if limit is not None]
+    return max(known, default=None) if len(known) == len(limits) else None
 
 
 async def _ask(placed: PlacedGroup, text: str) -> list[Scores]:

@@ -103,7 +103,7 @@ class Gate:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self.endpoints.get(scope["path"])
         if endpoint is None:
-            await self.app(scope, receive, send)
+            await self.app(_untyped(scope), receive, send)
             return
         try:
             response = await endpoint(Request(scope, receive))
@@ -214,6 +214,15 @@ class Exchange:
         finally:
             is_over = True
             watcher.cancel()
+
+
+def _untyped(scope: Scope) -> Scope:
+    """Return the scope of a request whose body says nothing of its type.
+
+    These routes take JSON alone, and read it whatever it is called: `curl -d` says form.
+    """
+    headers = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
+    return {**scope, "headers": headers}
 
 
 def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -45,7 +45,7 @@ def serve_on_ray(config: ServeConfig, address: str) -> None:
 
     if config.port == 0:
         raise UsageError("port=0; Ray Serve needs a port by number: give --port 8000")
-    settled = replace(config, folder=config.folder.absolute())
+    settled = settled_config(config)
     open_served_model(settled)  # what is wrong with the folder is told before anything starts
     if address == LOCAL:
         bind(settled).close()  # Ray would say in its log alone that nobody can listen there
@@ -62,8 +62,24 @@ def serve_on_ray(config: ServeConfig, address: str) -> None:
         wait_for_signal()
 
 
+def settled_config(config: ServeConfig) -> ServeConfig:
+    """Return what every replica is told, where this machine's own answer would differ from theirs.
+
+    An ensemble's threads are settled here: Ray keeps as many processors free for a replica, which
+    would else take all of the machine where it runs.
+    """
+    from ivme.tune.plan import is_plan
+
+    settled = replace(config, folder=config.folder.absolute())
+    if is_plan(settled.folder):
+        return settled
+    from ivme.serve.ensemble_model import threads_of_copy
+
+    return replace(settled, threads=threads_of_copy(settled))
+
+
 def deployment_options(config: ServeConfig) -> dict[str, Any]:
-    """Return what Ray is told of the replicas.
+    """Return what Ray is told of the replicas of a settled configuration.
 
     A replica gets more requests than may wait in it, so that it refuses the rest itself, with 429
     and when to try again. Ray would keep them waiting.
@@ -135,9 +151,9 @@ def _deployed(config: ServeConfig, options: dict[str, Any]) -> Iterator[None]:
 
 def _cores(config: ServeConfig) -> int:
     """Return the processors that a replica takes: its model's threads."""
-    from ivme.tune.plan import is_plan, read_plan
+    from ivme.tune.plan import read_plan
 
-    if config.threads is not None or not is_plan(config.folder):
-        return config.threads or 1
+    if config.threads is not None:
+        return config.threads
     variant = read_plan(config.folder).variant
     return variant.threads * variant.batching.streams

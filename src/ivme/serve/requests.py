@@ -78,12 +78,15 @@ class AnalyzeRequest(BaseModel):
 
 
 def read_form_or_json(body: bytes, content_type: str) -> Any:
-    """Return a body's content: JSON, unless it says that it is a form.
+    """Return a body's content: JSON, unless it says that it is a form and looks like one.
+
+    `curl -d` says of everything that it is a form; a form with `text` does not begin with a brace.
 
     Raises:
         Problem: neither.
     """
-    if content_type.startswith("application/x-www-form-urlencoded"):
+    says_form = content_type.startswith("application/x-www-form-urlencoded")
+    if says_form and not body.lstrip().startswith(b"{"):
         return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
     try:
         return json.loads(body)

@@ -4,7 +4,7 @@ import hmac
 from collections.abc import Mapping
 from hashlib import sha256
 
-OPEN_PATHS = ("/", "/health", "/ready", "/v1/info", "/favicon.ico")
+OPEN_PATHS = ("/", "/health", "/ready", "/v1/info", "/openapi.json", "/favicon.ico")
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -19,7 +19,8 @@ SECURITY_HEADERS = (
 def is_open(path: str, method: str) -> bool:
     """Return whether a request needs no key: probes, the page's own files, preflights.
 
-    What the page must know before it can ask for a key is open as well.
+    What the page must know before it can ask for a key is open as well, and so is the description
+    of the routes that it links to: neither holds texts.
     """
     return path in OPEN_PATHS or path.startswith("/page/") or method == "OPTIONS"
 

@@ -209,7 +209,11 @@ class MemberProcess:
             channel.send(self._opening, timeout_s=OPEN_TIMEOUT_S)
             answer = channel.receive(OPEN_TIMEOUT_S).content
             raise_told_error(answer.get("error"))
-        except (ChannelClosed, TimeoutError):
+        except ChannelClosed:
+            self._shut()
+            return False
+        except TimeoutError:
+            self._kill_reason = f"did not load within {OPEN_TIMEOUT_S:g} s"
             self._shut()
             return False
         except IvmeError as error:

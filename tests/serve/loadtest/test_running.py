@@ -1,14 +1,18 @@
 """Load tests of servers that answer, refuse, fall silent or die."""
 
+import importlib.machinery
 import os
 import signal
+import subprocess
 import sys
 import threading
 
 import pytest
 
 from ivme.errors import UsageError
-from ivme.serve.loadtest import LoadConfig, summarize
+from ivme.report.sections.load import load_tables
+from ivme.serve import loadtest
+from ivme.serve.loadtest import LoadConfig, compiled_generator, load_record_of, summarize
 from ivme.serve.loadtest.compiled_generator import can_drive
 from ivme.serve.loadtest.target import find_target
 
@@ -90,7 +94,9 @@ def test_a_server_that_hangs_up_is_told_from_one_that_answers(serve, load):
 
 
 def test_what_is_no_http_is_named_so(serve, load):
-    assert summarize(load(serve("garbage").url)).failed == {"not HTTP/1.1": 50}
+    summary = summarize(load(serve("garbage").url))
+    assert summary.failed == {"not HTTP/1.1": 50}
+    assert not any("connection to the server failed" in note for note in summary.notes)
 
 
 def test_a_server_that_dies_midway_leaves_what_it_answered(serve, load):
@@ -165,6 +171,87 @@ def test_a_route_that_is_not_there_is_an_error_before_the_load(serve, load):
 def test_load_comes_from_the_compiled_generator_unless_it_cannot():
     assert can_drive(find_target("http://127.0.0.1:8000", allow_remote=False))
     assert not can_drive(find_target("https://127.0.0.1:8000", allow_remote=False))
+
+
+def test_which_generator_sent_the_load_is_kept_and_shown(serve, run_load):
+    asked_for_python = run_load.keywords["in_python"]
+    config = LoadConfig(url=serve("plain").url, rate_per_s=20, duration_s=0.2, warm_up_s=0)
+    result = run_load(config, TEXTS)
+    assert result.generator == ("python" if asked_for_python else "compiled")
+    [measurement] = load_record_of(result, command=("ivme",)).measurements
+    load = measurement.facts["load"]
+    assert load["generator"] == result.generator
+    rates = load_tables(load)[-1]
+    sent_by = rates.rows[0][rates.columns.index("Sent by")]
+    assert sent_by == ("Python" if asked_for_python else "C++")
+    del load["generator"]  # as in records of before
+    assert "Sent by" not in load_tables(load)[-1].columns
+
+
+@pytest.fixture
+def driver_folder(tmp_path, monkeypatch):
+    """Return where the compiled generator is looked for, and found nowhere else."""
+    monkeypatch.setattr(sys, "meta_path", [importlib.machinery.PathFinder])
+    monkeypatch.setattr(loadtest, "__path__", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, compiled_generator._DRIVER, raising=False)
+    compiled_generator._driver_class.cache_clear()
+    yield tmp_path
+    compiled_generator._driver_class.cache_clear()
+
+
+def test_without_the_compiled_generator_python_sends_the_load(serve, driver_folder):
+    config = LoadConfig(url=serve("plain").url, rate_per_s=20, duration_s=0.2, warm_up_s=0)
+    assert loadtest.run_load(config, TEXTS).generator == "python"
+
+
+def test_a_compiled_generator_that_is_broken_is_no_reason_to_take_another(serve, driver_folder):
+    suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
+    (driver_folder / f"_driver{suffix}").write_bytes(b"no library")
+    config = LoadConfig(url=serve("plain").url, rate_per_s=20, duration_s=0.2, warm_up_s=0)
+    with pytest.raises(ImportError, match="_driver"):
+        loadtest.run_load(config, TEXTS)
+
+
+LIMITED = """
+import resource, sys
+from ivme.errors import UsageError
+from ivme.serve.loadtest import LoadConfig, run_load, summarize
+
+url, hard, *asked = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, int(hard)))
+settings = {"max_connections": int(asked[0])} if asked else {}
+config = LoadConfig(url=url, rate_per_s=20, duration_s=0.2, warm_up_s=0, distinct=True, **settings)
+try:
+    result = run_load(config, ["a text"])
+    print(result.config.max_connections, *summarize(result).notes)
+except UsageError as error:
+    print("refused:", error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("hard", "asked", "expected"),
+    [
+        (1064, (), "1000"),
+        (264, ("200",), "200"),
+        (
+            264,
+            (),
+            "200 at most 200 connections were opened instead of 1,000, for this process may open "
+            "264 files; `ulimit -n 1064` raises that",
+        ),
+        (
+            264,
+            ("500",),
+            "refused: max_connections=500; this process may open 264 files, enough for 200 "
+            "connections: raise that with `ulimit -n 564`, or ask for fewer",
+        ),
+    ],
+)
+def test_connections_beyond_the_limit_on_open_files_are_told(serve, hard, asked, expected):
+    command = [sys.executable, "-c", LIMITED, serve("plain").url, str(hard), *asked]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == expected
 
 
 def test_no_texts_are_an_error(load):

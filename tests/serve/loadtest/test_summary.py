@@ -24,6 +24,7 @@ def result(latencies_s, *, slip_s=0.0, outcome="200", **run):
         texts=len(latencies_s),
         token="a1b2c3",
         first_s=0.1,
+        generator="python",
         run=Run(samples=samples, **run),
     )
 

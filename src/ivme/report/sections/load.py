@@ -25,6 +25,7 @@ _HOW_TO_READ = (
     "Latency counts from the moment when a request was due, not from when it could be sent. "
     "Bars through markers: 95% intervals."
 )
+_GENERATORS = {"compiled": "C++", "python": "Python"}  # older records name none
 
 
 def loaded(record: Record) -> list[tuple[Measurement, Mapping[str, Any]]]:
@@ -143,20 +144,15 @@ def _outcomes(load: Mapping[str, Any]) -> Table:
 
 
 def _rates(load: Mapping[str, Any]) -> Table:
-    return Table(
-        caption="Rates",
-        columns=("Offered/s", "Responses/s", "Goodput/s", "Connections", "Generator busy"),
-        rows=(
-            (
-                format_number(load["offered_per_s"]),
-                format_number(load["throughput_per_s"]),
-                format_number(load["goodput_per_s"]),
-                f"{load['connections']:,}",
-                format_percent(load["busy_share"]),
-            ),
-        ),
-        numeric=frozenset(range(5)),
-    )
+    columns = [
+        number_column("Offered/s", [format_number(load["offered_per_s"])]),
+        number_column("Responses/s", [format_number(load["throughput_per_s"])]),
+        number_column("Goodput/s", [format_number(load["goodput_per_s"])]),
+        number_column("Connections", [f"{load['connections']:,}"]),
+        text_column("Sent by", [_GENERATORS.get(load.get("generator", ""), "")]),
+        number_column("Generator busy", [format_percent(load["busy_share"])]),
+    ]
+    return build_table("Rates", columns)
 
 
 def _latency_figure(measurement: Measurement, quantile: Mapping[str, Any]) -> KeyFigure:

@@ -34,10 +34,15 @@ if TYPE_CHECKING:
 # As csrc/loadtest/driver.h numbers them; above 0 it is a status.
 _OUTCOMES = (UNFINISHED, REFUSED, RESET, UNANSWERED, CUT, TIMED_OUT, NOT_HTTP)
 _NO_CONNECTION = -1000
+_DRIVER = "ivme.serve.loadtest._driver"
 
 
 def can_drive(target: Target) -> bool:
-    """Return whether the compiled generator is there, and speaks the target's scheme."""
+    """Return whether the compiled generator is there, and speaks the target's scheme.
+
+    Raises:
+        ImportError: it is there, and broken.
+    """
     return target.scheme == "http" and _driver_class() is not None
 
 
@@ -77,9 +82,11 @@ def run_compiled(
 @cache
 def _driver_class() -> "type[Driver] | None":
     try:
-        module = importlib.import_module("ivme.serve.loadtest._driver")
-    except ImportError:  # not on this system
-        return None
+        module = importlib.import_module(_DRIVER)
+    except ModuleNotFoundError as error:
+        if error.name != _DRIVER:
+            raise
+        return None  # not on this system
     found: type[Driver] = module.Driver
     return found
 

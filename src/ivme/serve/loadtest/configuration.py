@@ -7,6 +7,7 @@ from typing import Any
 from ivme.errors import UsageError
 
 SCHEDULES = ("constant", "poisson")
+MAX_CONNECTIONS = 1000  # unless another number is asked for
 MOST_REQUESTS = 10_000_000  # every one of them keeps its place in the record
 
 
@@ -27,7 +28,7 @@ class LoadConfig:
     seed: int = 0  # of the order of texts, and of Poisson gaps
     timeout_s: float = 30.0  # of a request, from the moment when it was due
     good_within_s: float | None = None  # later answers do not count as goodput; None: all count
-    max_connections: int = 1000
+    max_connections: int = MAX_CONNECTIONS
     distinct: bool = False  # mark each text by run and number: no answer comes from a cache
     allow_remote: bool = False
     api_key: str | None = None

@@ -1,6 +1,7 @@
 """Connections: reused, opened as more are needed, up to a bound; one request at a time on each."""
 
 import asyncio
+import os
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -136,13 +137,15 @@ class ConnectionPool:
         connection = Connection(self)
         try:
             await self._connect(connection)
-        except BaseException as error:
+        except OSError as error:
             self.open_now -= 1
-            if not isinstance(error, OSError):
-                raise
             self.fail(exchange, _connect_outcome(error))
             self._open_for_waiting()
             return
+        except asyncio.CancelledError:  # it took too long; the next may not
+            self.open_now -= 1
+            self._open_for_waiting()
+            raise
         self.opened += 1
         connection.send(exchange)
 
@@ -263,4 +266,6 @@ def _connect_outcome(error: OSError) -> str:
         return REFUSED
     if isinstance(error, ConnectionResetError):
         return RESET
-    return f"{UNREACHABLE}: {error.strerror or error}"
+    if error.errno is None or isinstance(error, ssl.SSLError):  # TLS has numbers of its own
+        return f"{UNREACHABLE}: {error.strerror or error}"
+    return f"{UNREACHABLE}: {os.strerror(error.errno)}"  # asyncio's words name the address

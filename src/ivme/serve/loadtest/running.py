@@ -5,10 +5,11 @@ import resource
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from ivme.errors import UsageError
 from ivme.serve.loadtest.compiled_generator import can_drive, run_compiled
-from ivme.serve.loadtest.configuration import LoadConfig
+from ivme.serve.loadtest.configuration import MAX_CONNECTIONS, LoadConfig
 from ivme.serve.loadtest.generator import Generator
 from ivme.serve.loadtest.pool import ConnectionPool, Exchange
 from ivme.serve.loadtest.precise_loop import precise_loop
@@ -16,6 +17,7 @@ from ivme.serve.loadtest.request_bytes import RequestBytes
 from ivme.serve.loadtest.samples import Progress, Run
 from ivme.serve.loadtest.target import Target, find_target
 
+GeneratorName = Literal["compiled", "python"]
 BEFORE_ALL = -1  # number of the one request before the load
 SPARE_FILES = 64  # of this process, beside connections
 _REFUSALS = {
@@ -35,7 +37,9 @@ class LoadResult:
     texts: int
     token: str  # that numbered texts carry, new in each run
     first_s: float  # the one request before the load
+    generator: GeneratorName
     run: Run
+    notes: tuple[str, ...] = ()  # what was settled otherwise than asked for
 
     @property
     def is_complete(self) -> bool:
@@ -56,23 +60,35 @@ def run_load(
     take the generator in Python though the compiled one could do it. Ctrl-C ends the run early;
     what was measured until then is returned.
 
+    The limit on this process's open files is raised where the connections need it, and stays so.
+
     Raises:
-        UsageError: no server answers there, or the route, the key or the method is wrong.
+        UsageError: no server answers there, the route, the key or the method is wrong, or so many
+            connections as were asked for cannot be opened.
     """
     if not texts:
         raise UsageError("there are no texts to send; give one or more")
     target = find_target(config.url, allow_remote=config.allow_remote)
-    settled = replace(config, max_connections=_allowed_connections(config.max_connections))
+    connections, notes = _settle_connections(config.max_connections)
+    settled = replace(config, max_connections=connections)
     token = secrets.token_hex(3)
     requests = RequestBytes(settled, target, texts, token)
     with asyncio.Runner(loop_factory=precise_loop) as runner:
         first_s = runner.run(_first_answer(settled, target, requests(BEFORE_ALL)))
-        if can_drive(target) and not in_python:
+        generator: GeneratorName = "python" if in_python or not can_drive(target) else "compiled"
+        if generator == "compiled":
             run = run_compiled(settled, target, requests, tell)
         else:
             run = runner.run(_run(settled, target, requests, tell))
     return LoadResult(
-        config=settled, target=target, texts=requests.texts, token=token, first_s=first_s, run=run
+        config=settled,
+        target=target,
+        texts=requests.texts,
+        token=token,
+        first_s=first_s,
+        generator=generator,
+        run=run,
+        notes=notes,
     )
 
 
@@ -113,7 +129,37 @@ async def _first_answer(config: LoadConfig, target: Target, request: bytes) -> f
     return now - start
 
 
-def _allowed_connections(wanted: int) -> int:
-    """Return how many connections this process may open, at most those wanted."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft - SPARE_FILES))
+def _settle_connections(wanted: int) -> tuple[int, tuple[str, ...]]:
+    """Return how many connections to open at most, and what to say if those are fewer.
+
+    Raises:
+        UsageError: a number that was asked for is beyond what this process may open.
+    """
+    needed = wanted + SPARE_FILES
+    files = _files_for(needed)
+    if files >= needed:
+        return wanted, ()
+    allowed = max(1, files - SPARE_FILES)
+    if wanted != MAX_CONNECTIONS:
+        raise UsageError(
+            f"max_connections={wanted}; this process may open {files:,} files, enough for "
+            f"{allowed:,} connections: raise that with `ulimit -n {needed}`, or ask for fewer"
+        )
+    note = (
+        f"at most {allowed:,} connections were opened instead of {wanted:,}, for this process may "
+        f"open {files:,} files; `ulimit -n {needed}` raises that"
+    )
+    return allowed, (note,)
+
+
+def _files_for(needed: int) -> int:
+    """Return how many files this process may open: those needed, or as many as the system lets."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return needed
+    raised = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+    except (OSError, ValueError):  # macOS has a bound below an infinite hard limit
+        return soft
+    return raised

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ivme.serve.loadtest.pool import TIMED_OUT
+from ivme.serve.loadtest.pool import NOT_HTTP, TIMED_OUT
 from ivme.serve.loadtest.quantiles import Quantile, latency_quantiles
 from ivme.serve.loadtest.samples import UNFINISHED
 
@@ -47,7 +47,8 @@ class LoadSummary:
     latency: Latencies  # of 2xx, and of what timed out: a user waited that long at least
     refusal: Latencies
     slip: Latencies  # by how much the generator was late itself
-    busy_share: float  # of one core, taken by the generator
+    generator: str  # "compiled" or "python"
+    busy_share: float  # of one core, taken by it
     connections: int
     waited: int  # requests that waited for the bound on connections
     repeats: float  # times that each text was sent
@@ -86,6 +87,7 @@ def summarize(result: "LoadResult") -> LoadSummary:
         latency=latency,
         refusal=_latencies(latency_s[counts & np.isin(outcomes, REFUSALS)], config.seed),
         slip=slip,
+        generator=result.generator,
         busy_share=run.busy_share,
         connections=run.connections,
         waited=run.waited,
@@ -147,7 +149,7 @@ def _invalid(latency: Latencies, slip: Latencies, busy_share: float) -> str | No
 def _notes(result: "LoadResult", tally: Counter[str]) -> Sequence[str]:
     """Return what a reader of the figures must know."""
     run, config = result.run, result.config
-    notes = []
+    notes = list(result.notes)
     if run.waited:
         notes.append(
             f"all {config.max_connections:,} connections were in use: {run.waited:,} requests "
@@ -190,4 +192,4 @@ def _outages(result: "LoadResult") -> Sequence[str]:
 
 
 def _reached(outcome: str) -> bool:
-    return outcome.isdecimal() or outcome == TIMED_OUT
+    return outcome.isdecimal() or outcome in (TIMED_OUT, NOT_HTTP)

@@ -1,5 +1,6 @@
 import pytest
 
+from ivme.bench import architectures
 from ivme.bench.architectures import CompareConfig, run_compare
 from ivme.bench.configuration import TextSource
 from ivme.bench.listening import Listener
@@ -54,6 +55,18 @@ def test_the_others_are_compared_with_the_first_on_equal_threads(record):
 def test_memory_counts_each_model_alone(record):
     for one in record.measurements:
         assert 0.1 * one.facts["weight_bytes"] < one.peak_memory_bytes < 500e6
+
+
+def test_cuda_memory_counts_each_models_own_weights(monkeypatch, planted_cuda):
+    real = architectures.load_model
+
+    def load(*arguments, **settings):
+        planted_cuda.held_bytes += 100
+        return real(*arguments, **settings)
+
+    monkeypatch.setattr(architectures, "load_model", load)
+    record = run_compare(quick(TINY[:2]))
+    assert {one.cuda_peak_memory_bytes for one in record.measurements} == {107}
 
 
 def test_an_interrupt_keeps_what_was_measured():

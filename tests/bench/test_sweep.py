@@ -1,10 +1,11 @@
+import numpy as np
 import pytest
 
 from ivme.bench import runs, sweep
 from ivme.bench.configuration import BenchConfig, TextSource
 from ivme.bench.listening import Listener
 from ivme.bench.sweep import run_bench
-from ivme.engines import transformers_engine
+from ivme.engines import pipeline_engine, transformers_engine
 from ivme.errors import DeviceError, ModelNotFoundError, UnknownEngineError, UsageError
 from ivme.measure.memory_guard import memory_guard
 
@@ -54,6 +55,18 @@ def test_a_model_is_loaded_once_for_all_engines_and_points(monkeypatch):
     assert loads == [("preset:bert-tiny",)]
 
 
+def test_cuda_memory_counts_the_weights_and_nothing_held_before(monkeypatch, planted_cuda):
+    real = sweep.load_model
+
+    def load(*arguments, **settings):
+        planted_cuda.held_bytes += 100
+        return real(*arguments, **settings)
+
+    monkeypatch.setattr(sweep, "load_model", load)
+    record = run_bench(quick(batch_sizes=(1,), token_counts=(8, 16)))
+    assert [one.cuda_peak_memory_bytes for one in record.measurements] == [107, 107]
+
+
 def test_versus_compares_on_the_same_texts_with_equal_threads():
     record = run_bench(quick(versus="pipeline", batch_sizes=(2,), token_counts=(8,)))
     (comparison,) = record.comparisons
@@ -98,6 +111,41 @@ def test_running_out_of_memory_is_a_result_and_the_sweep_goes_on(monkeypatch):
     large, small = record.measurements
     assert large.failure.startswith("out of memory: ")
     assert small.failure is None
+
+
+def test_an_engine_that_does_not_fit_is_a_result_and_the_others_run(monkeypatch):
+    def make_a_copy(engine, model, options):
+        np.ones(64 * 2**20, dtype=np.uint8)
+
+    monkeypatch.setattr(pipeline_engine.PipelineEngine, "prepare", make_a_copy)
+    monkeypatch.setattr(sweep, "memory_guard", lambda: memory_guard(16 * 2**20))
+    record = run_bench(
+        quick(engines=("pipeline", "transformers"), batch_sizes=(1,), token_counts=(8,))
+    )
+    large, small = record.measurements
+    assert large.label == "pipeline · float32 · cpu"
+    assert large.failure.startswith("out of memory: ")
+    assert small.failure is None
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (RuntimeError("no kernel for this\nat line 7"), "RuntimeError: no kernel for this"),
+        (UsageError("model.xml cannot be read (bad allocation)"), "out of memory: model.xml"),
+    ],
+)
+def test_what_a_library_raises_while_it_is_made_ready_is_a_result(monkeypatch, error, failure):
+    def fail(engine, model, options):
+        raise error
+
+    monkeypatch.setattr(pipeline_engine.PipelineEngine, "prepare", fail)
+    record = run_bench(
+        quick(engines=("pipeline", "transformers"), batch_sizes=(1,), token_counts=(8,))
+    )
+    failed, ran = record.measurements
+    assert failed.failure.startswith(failure)
+    assert ran.failure is None
 
 
 def test_an_operation_that_is_not_there_is_a_result_and_the_sweep_goes_on(monkeypatch):

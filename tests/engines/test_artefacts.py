@@ -32,6 +32,9 @@ class WritingEngine:
     def versions(self) -> dict[str, str]:
         return {"library": self.library}
 
+    def stored_precision(self, options: EngineOptions) -> str:
+        return {"bfloat16": "float32"}.get(options.precision or "", options.precision or "float32")
+
     def build(self, model: Any, options: EngineOptions, folder: Path) -> None:
         self.built.append(folder)
         (folder / "weights.bin").write_bytes(b"weights of " + model.content_hash.encode())
@@ -69,6 +72,17 @@ def test_threads_and_lengths_that_no_file_depends_on_share_an_artefact(model: An
     others = (replace(options, threads=2), replace(options, max_length=64, pad_to=64))
 
     folders = {cached_artefact(engine, model, each) for each in (options, *others)}
+
+    assert len(folders) == 1
+
+
+def test_precisions_that_run_the_same_files_share_an_artefact(model: Any) -> None:
+    engine = WritingEngine()
+
+    folders = {
+        cached_artefact(engine, model, EngineOptions(precision=precision))
+        for precision in (None, "float32", "bfloat16")
+    }
 
     assert len(folders) == 1
 
@@ -146,6 +160,8 @@ class Engine:
     name, precisions = "competing", ("float32",)
     def versions(self):
         return {}
+    def stored_precision(self, options):
+        return "float32"
     def build(self, model, options, folder):
         (folder / "started").write_text("")
         with open(sys.argv[1], "a") as log:

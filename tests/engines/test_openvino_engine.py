@@ -203,6 +203,14 @@ def test_a_second_session_builds_nothing(models: Models, monkeypatch: pytest.Mon
     assert prepare(models["classifier"]).predict(["a text"])
 
 
+def test_bfloat16_and_float32_share_one_artefact(models: Models) -> None:
+    model = models["classifier"]
+    prepare(model)  # builds it
+    options = [EngineOptions(precision=precision) for precision in (None, "float32", "bfloat16")]
+
+    assert len({cached_artefact(OpenVinoEngine(), model, one) for one in options}) == 1
+
+
 def test_building_leaves_the_model_as_it_was(
     models: Models, texts: tuple[str, ...], tmp_path: Path
 ) -> None:

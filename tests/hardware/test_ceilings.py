@@ -142,6 +142,20 @@ def test_a_lucky_best_sample_is_not_confirmed(make_inventory):
     assert not ceilings.is_confirmed
 
 
+def test_a_device_without_its_number_is_the_first_of_its_kind(make_ceilings, make_product):
+    ceilings = make_ceilings(
+        make_product("processor", "fp32", 1e12),
+        make_product("first", "fp32", 50e12, device="cuda:0"),
+        make_product("second", "fp32", 60e12, device="cuda:1"),
+    )
+    devices = ("cpu", "cuda", "cuda:0", "cuda:1")
+    found = [ceilings.best_product("fp32", device).path for device in devices]
+    assert found == ["processor", "first", "first", "second"]
+    assert ceilings.best_product("fp32", "cuda:2") is None
+    copy = replace(ceilings.copies[0], device="cuda:0")
+    assert replace(ceilings, copies=(copy,)).copy("memory", "cuda") is copy
+
+
 def test_copies_fit_half_of_each_cache_and_exceed_the_last(make_inventory):
     sizes = {path.level: path.working_set_bytes for path in copy_paths(make_inventory())}
     assert sizes == {"L2": 1 << 20, "L3": 16 << 20, "memory": 256 << 20}

@@ -1,9 +1,11 @@
 import os
 import sys
+import threading
 import types
 
 import pytest
 
+from ivme.measure import utilization
 from ivme.measure.utilization import GpuUtilization, available_cores, processor_utilization
 
 
@@ -39,3 +41,44 @@ def test_without_a_gpu_the_reason_says_so(monkeypatch):
         pass
     assert gpu.mean is None
     assert gpu.reason == "no NVIDIA GPU 0 answers: Driver Not Loaded"
+
+
+class PlantedDriver:
+    """NVIDIA's library as far as it is asked: every GPU is as busy as `percent` says."""
+
+    NVMLError = RuntimeError
+
+    def __init__(self) -> None:
+        self.percent = 0
+        self.asked_for: list[str] = []
+        self.was_sampled = threading.Event()
+
+    def nvmlInit(self) -> None:
+        pass
+
+    nvmlShutdown = nvmlInit
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+        self.asked_for.append(uuid)
+        return uuid
+
+    def nvmlDeviceGetUtilizationRates(self, device: str):
+        self.was_sampled.set()
+        return types.SimpleNamespace(gpu=self.percent)
+
+
+def test_a_second_block_adds_its_samples_to_those_of_the_first(monkeypatch):
+    driver = PlantedDriver()
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    monkeypatch.setattr(utilization, "GPU_SAMPLING_PERIOD_S", 1e-3)
+    gpu = GpuUtilization("GPU-second")
+    for percent in (20, 60):
+        driver.percent = percent
+        driver.was_sampled.clear()
+        with gpu:
+            assert gpu.is_sampling
+            assert driver.was_sampled.wait(timeout=60)
+        assert not gpu.is_sampling
+    assert 0.2 < gpu.mean < 0.6
+    assert gpu.reason is None
+    assert driver.asked_for == ["GPU-second"] * 2

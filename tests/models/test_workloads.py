@@ -36,6 +36,14 @@ def test_a_tsv_file_without_a_header_is_read_by_column_number(tmp_path: Path) ->
     assert workload.labels == ("1", "0")
 
 
+def test_a_number_beyond_the_columns_is_a_name_in_the_header(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "id,2020,2021\n1,good,yes\n2,bad,no\n")
+    workload = read_workload(path, column="2020", label_column="2021")
+
+    assert workload.texts == ("good", "bad")
+    assert workload.labels == ("yes", "no")
+
+
 def test_a_jsonl_file_is_read_by_key(tmp_path: Path) -> None:
     path = write(
         tmp_path, "a.jsonl", '{"body": "one", "score": 1}\n\n{"body": "two", "score": 0}\n'

@@ -170,6 +170,15 @@ def test_a_run_does_not_go_on_behind_a_changed_output(tmp_path: Path) -> None:
         run(job)
 
 
+def test_a_run_does_not_go_on_without_its_output(tmp_path: Path) -> None:
+    job = begun(tmp_path)
+    job.output.unlink()
+    with pytest.raises(UsageError, match=r"out.jsonl was begun and is gone; restore it, or add"):
+        run(job)
+    assert not job.output.exists()
+    assert run(replace(job, overwrite=True)).rows == 3
+
+
 def test_a_run_does_not_go_on_in_another_way(tmp_path: Path) -> None:
     job = begun(tmp_path)
     standing = json.loads((tmp_path / "out.jsonl.progress").read_text())
@@ -304,6 +313,23 @@ def test_a_run_that_is_refused_before_its_first_row_leaves_nothing(tmp_path: Pat
         run(job)
     assert list(tmp_path.iterdir()) == [source]
     assert run(replace(job, column="review")).rows == 1
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_nothing_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = source_of(tmp_path, ["one"])
+    job = FileJob(source=source, output=tmp_path / "out.jsonl")
+
+    def fill_up(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fill_up)
+    with pytest.raises(UsageError, match="No space left on device; make room, and give the same"):
+        run(job)
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == [source]
+    assert run(job).rows == 1
 
 
 def test_a_full_disk_is_told_of_and_the_run_goes_on_when_there_is_room(

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,16 @@ from ivme.engines.batching import Batching
 from ivme.engines.protocol import EngineOptions
 from ivme.errors import UsageError
 from ivme.models.loading import load_model
+from ivme.tune import ray_prediction
 from ivme.tune.answer_lines import AnswerLines
 from ivme.tune.file_prediction import FileJob, here_in_chunks, predict_file
-from ivme.tune.plan import load_plan, write_plan
+from ivme.tune.plan import PLAN_FILE, Plan, load_plan, plan_to_json, write_plan
+from ivme.tune.ray_prediction import actors_with_room, predict_file_on_ray
 from ivme.tune.variants import Variant
 
 KILLING = """
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 import psutil
 from ivme.tune.file_prediction import FileJob
@@ -79,6 +83,42 @@ def test_a_killed_actor_loses_nothing_and_repeats_nothing(tmp_path: Path) -> Non
     assert [row["line"] for row in found] == list(range(1, 601))
     assert [row.get("label") for row in found] == [row.get("label") for row in expected]
     assert [row.get("error") for row in found] == [row.get("error") for row in expected]
+
+
+def test_each_machine_takes_as_many_actors_as_it_has_room_for() -> None:
+    assert actors_with_room([4.0], 2) == 2
+    assert actors_with_room([3.0, 3.0, 0.0], 2) == 2  # none runs on two machines
+
+
+@pytest.mark.parametrize("workers", [None, 1])
+def test_a_plan_for_more_threads_than_any_machine_has_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int | None
+) -> None:
+    variant = Variant(
+        engine="onnxruntime", precision="float32", threads=4, batching=Batching(streams=2)
+    )
+    plan = Plan(
+        reference="model",
+        content_hash="",
+        kind="classifier",
+        dtype="float32",
+        device="cpu",
+        attention="sdpa",
+        variant=variant,
+    )
+    (tmp_path / PLAN_FILE).write_text(plan_to_json(plan))
+    (tmp_path / "texts.txt").write_text("a text\n")
+    job = FileJob(source=tmp_path / "texts.txt", output=tmp_path / "ray.jsonl")
+    # As a cluster of two machines with four processors each.
+    monkeypatch.setattr(
+        ray_prediction, "connected_cluster", lambda address, processors: nullcontext([4.0, 4.0])
+    )
+    with pytest.raises(
+        UsageError,
+        match=r"runs on 8 threads, and the largest .* has 4 processors; leave out --ray",
+    ):
+        predict_file_on_ray(job, tmp_path, limits={}, address="auto", workers=workers)
+    assert not job.output.exists()
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,6 +146,12 @@ def test_a_column_by_its_number_means_no_header(written: Write) -> None:
     assert [row.text for row in read(written('id\ttext\n1\t"a\n', ".tsv"))] == ['"a']
 
 
+def test_a_number_beyond_the_columns_is_a_name_in_the_header(written: Write) -> None:
+    path = written("id,2020\n1,eins\n2,zwei\n", ".csv")
+
+    assert read(path, "2020") == [Row(line=2, text="eins"), Row(line=3, text="zwei")]
+
+
 BAD_FILES = {
     "no such column": ("id,text\n1,a\n", ".csv", "body", "has no column 'body'; its columns are"),
     "an empty table": ("", ".csv", None, "is empty: it holds no header"),

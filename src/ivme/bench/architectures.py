@@ -19,7 +19,7 @@ from ivme.engines.registry import choose_engine
 from ivme.errors import UsageError
 from ivme.measure.clock import Clock, SystemClock
 from ivme.measure.compare import ComparePlan, compare
-from ivme.measure.memory import release_free_memory, resident_bytes
+from ivme.measure.memory import HeldMemory, held_memory, release_free_memory
 from ivme.measure.records import Record, new_record
 from ivme.models.kinds import GENERATING
 from ivme.models.loading import LoadedModel, load_model
@@ -100,7 +100,7 @@ class _Entrant:
     """A loaded model with its texts and sessions."""
 
     model: LoadedModel
-    own_bytes: int  # that loading it added to the process
+    own_memory: HeldMemory  # that loading it added to the process
     reading: Session
     writing: Session | None
     case: Case
@@ -134,15 +134,15 @@ class _LineUp:
             return False
         return True
 
-    def _load(self, name: str, device: str) -> tuple[LoadedModel, int]:
+    def _load(self, name: str, device: str) -> tuple[LoadedModel, HeldMemory]:
         """Return the model and the memory that it takes."""
         self.listener.tell(f"loading {name}")
         release_free_memory()
-        before_bytes = resident_bytes()
+        before = held_memory()
         model = load_model(name, device=device, dtype=self.config.dtype, clock=self.clock)
         for note in model.notes:
             self.findings.note(f"{name}: {note}")
-        return model, resident_bytes() - before_bytes
+        return model, held_memory() - before
 
     def _common_length(self, models: Sequence[LoadedModel]) -> int | None:
         """Return the longest text, in tokens, that every model takes; None: no limit known."""
@@ -157,7 +157,9 @@ class _LineUp:
             self.findings.note(f"texts are cut to {min(limits)} tokens, which every model takes")
         return min(limits, default=None)
 
-    def _enter(self, model: LoadedModel, own_bytes: int, max_length: int | None) -> _Entrant:
+    def _enter(
+        self, model: LoadedModel, own_memory: HeldMemory, max_length: int | None
+    ) -> _Entrant:
         options = EngineOptions(
             threads=self.place.threads,
             max_length=max_length,
@@ -173,16 +175,14 @@ class _LineUp:
         batching = Batching(batch_size=self.config.batch_size)
         case = make_case(real_texts(self.texts, model), batching, reading, max_length)
         return _Entrant(
-            model=model, own_bytes=own_bytes, reading=reading, writing=writing, case=case
+            model=model, own_memory=own_memory, reading=reading, writing=writing, case=case
         )
 
     def _measure(self, entrant: _Entrant) -> None:
         """Measure reading, and writing where the model writes."""
         # The other models are loaded too: only this one's own share counts.
-        before_bytes = resident_bytes() - entrant.own_bytes
-        plan = MeasurePlan(
-            budget_s=self.config.budget_s, new_tokens=1, resident_before_bytes=before_bytes
-        )
+        before = held_memory() - entrant.own_memory
+        plan = MeasurePlan(budget_s=self.config.budget_s, new_tokens=1, held_before=before)
         self._measure_work(entrant, "read", entrant.reading, plan)
         if entrant.writing is not None:
             plan = replace(plan, new_tokens=self.config.new_tokens)

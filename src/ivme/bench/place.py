@@ -45,7 +45,7 @@ class Place:
 
         None where none was measured in that precision, or with as many threads.
         """
-        best = self.ceilings.best_product(PRODUCTS[precision], device.split(":")[0])
+        best = self.ceilings.best_product(PRODUCTS[precision], device)
         if best is None or best.threads not in (None, self.threads):
             return None, None
         return best.operations_per_s, best.path

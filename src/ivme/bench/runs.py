@@ -9,7 +9,7 @@ from ivme.bench.place import Place
 from ivme.engines.protocol import Session, StageSeconds
 from ivme.errors import UsageError
 from ivme.measure.clock import Clock
-from ivme.measure.memory import resident_bytes
+from ivme.measure.memory import HeldMemory, held_memory
 from ivme.measure.memory_guard import is_out_of_memory, memory_guard
 from ivme.measure.meter import PerformanceMeter
 from ivme.measure.records import Measurement
@@ -66,7 +66,7 @@ class MeasurePlan:
 
     budget_s: float
     new_tokens: int
-    resident_before_bytes: int  # of the process before the model was loaded
+    held_before: HeldMemory  # by the process before the model was loaded
 
 
 def measure_case(
@@ -93,11 +93,12 @@ def measure_case(
         padded_tokens_per_call=case.padded_tokens_per_call,
         flops_per_call=flops_per_call(model, case, plan.new_tokens),
         ceiling_flops=ceiling,
+        device=model.device,
         configuration=configuration_of(model, engine, case, place),
         warmup_calls=WARMUP_CALLS,
         clock=clock,
     )
-    held_bytes = resident_bytes() - plan.resident_before_bytes
+    held = held_memory() - plan.held_before
     stages, batches, failure = StageSeconds(), case.endless_batches(), None
     try:
         with memory_guard():
@@ -107,7 +108,7 @@ def measure_case(
     except UsageError:
         raise
     except Exception as error:  # libraries fail in their own ways; the sweep goes on
-        failure = _why(error)
+        failure = why_failed(error)
     _add_stages(meter, stages)
     if failure is None:
         _add_tokenizer(meter, model, case, clock)
@@ -119,11 +120,11 @@ def measure_case(
             "ceiling_path": ceiling_path,
         },
     )
-    growth_bytes = measurement.peak_memory_bytes
     return replace(
         measurement,
         samples_s={"load": (model.load_s,), **measurement.samples_s},
-        peak_memory_bytes=None if growth_bytes is None else held_bytes + growth_bytes,
+        peak_memory_bytes=_with_held(held.resident_bytes, measurement.peak_memory_bytes),
+        cuda_peak_memory_bytes=_with_held(held.cuda_bytes, measurement.cuda_peak_memory_bytes),
     )
 
 
@@ -155,7 +156,8 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _why(error: Exception) -> str:
+def why_failed(error: Exception) -> str:
+    """Return what a record says of an error that a library or an engine raised."""
     if is_out_of_memory(error):
         return f"out of memory: {first_line(error)}"
     return f"{type(error).__name__}: {first_line(error)}"
@@ -170,9 +172,16 @@ def _run_rounds(
 ) -> None:
     """Run whole rounds over the batches, so that each weighs the same in every figure."""
     start_s, calls = clock.now(), 0
-    while calls < LEAST_CALLS or clock.now() - start_s < budget_s:
-        meter.measure(run, calls=len(case.batches))
-        calls += len(case.batches)
+    meter.warm_up(run)
+    with meter.watching_gpu():
+        while calls < LEAST_CALLS or clock.now() - start_s < budget_s:
+            meter.measure(run, calls=len(case.batches))
+            calls += len(case.batches)
+
+
+def _with_held(held_bytes: int, growth_bytes: int | None) -> int | None:
+    """Return the peak with what was held before it grew; None if no growth was watched."""
+    return None if growth_bytes is None else held_bytes + growth_bytes
 
 
 def _add_stages(meter: PerformanceMeter, stages: StageSeconds) -> None:

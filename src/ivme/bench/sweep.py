@@ -19,15 +19,16 @@ from ivme.bench.cases import (
 from ivme.bench.configuration import BenchConfig
 from ivme.bench.listening import Findings, Listener
 from ivme.bench.place import Place, settle_place
-from ivme.bench.runs import MeasurePlan, failed, measure_case, warm_libraries
+from ivme.bench.runs import MeasurePlan, failed, measure_case, warm_libraries, why_failed
 from ivme.engines.batching import Batching, options_for, resolve_batching
 from ivme.engines.protocol import Engine, EngineOptions, Session
 from ivme.engines.registry import choose_engine
 from ivme.engines.traps import find_model_traps, padding_waste, session_remarks
-from ivme.errors import OutOfMemoryError, RefusedError, WorkloadError
+from ivme.errors import OutOfMemoryError, RefusedError, UsageError, WorkloadError
 from ivme.measure.clock import Clock, SystemClock
 from ivme.measure.compare import ComparePlan, compare
-from ivme.measure.memory import release_free_memory, resident_bytes
+from ivme.measure.memory import HeldMemory, held_memory, release_free_memory
+from ivme.measure.memory_guard import is_out_of_memory, memory_guard
 from ivme.measure.records import Record, new_record
 from ivme.models.loading import LoadedModel, load_model
 from ivme.models.sources import model_folder
@@ -97,7 +98,7 @@ class _Sweep:
     def _bench_model(self, device: str, dtype: str) -> None:
         """Load the model once, and run it by every engine."""
         release_free_memory()  # of the copy before this one
-        before_bytes = resident_bytes()
+        held_before = held_memory()
         model = self._load(device, dtype)
         if model is None:
             return
@@ -113,7 +114,7 @@ class _Sweep:
                 where = {"model": model.reference, "batch_size": batch_size, "tokens": tokens}
                 self.findings.keep(failed(label, where, str(error)), self.listener)
                 continue
-            ran = self._measure(model, sessions, case, label, before_bytes)
+            ran = self._measure(model, sessions, case, label, held_before)
             self._compare({name: sessions[name] for name in ran}, case, label)
             self._remark(sessions, case)
         for session in sessions.values():
@@ -151,7 +152,10 @@ class _Sweep:
         return model
 
     def _prepare(self, model: LoadedModel) -> dict[str, Session]:
-        """Return a session of every engine that can run the model; the others say why not."""
+        """Return a session of every engine that can run the model; the others say why not.
+
+        Running out of memory is such a reason, and so is whatever a library raises.
+        """
         config = self.config
         batching = resolve_batching(
             Batching(padding=config.padding), config.max_length or model.max_length
@@ -167,11 +171,15 @@ class _Sweep:
             self.listener.tell(f"making {name} ready")
             own = replace(options_for(options, batching), precision=precision)
             try:
-                sessions[name] = engine.prepare(model, own)
-            except RefusedError as error:
+                with memory_guard():
+                    sessions[name] = engine.prepare(model, own)
+            except Exception as error:  # libraries fail in their own ways; the sweep goes on
+                if isinstance(error, UsageError) and not is_out_of_memory(error):
+                    raise
+                reason = str(error) if isinstance(error, RefusedError) else why_failed(error)
                 where = {"model": model.reference, "engine": name, "kind": model.kind}
-                refusal = failed(f"{name} · {model.dtype} · {model.device}", where, str(error))
-                self.findings.keep(refusal, self.listener)
+                failure = failed(f"{name} · {model.dtype} · {model.device}", where, reason)
+                self.findings.keep(failure, self.listener)
         return sessions
 
     def _label(self, model: LoadedModel, batch_size: int, tokens: int | None) -> str:
@@ -202,13 +210,13 @@ class _Sweep:
         sessions: dict[str, Session],
         case: Case,
         label: str,
-        before_bytes: int,
+        held_before: HeldMemory,
     ) -> list[str]:
         """Measure every engine on the case; return the names of those that ran."""
         plan = MeasurePlan(
             budget_s=self.config.budget_s,
             new_tokens=self.config.new_tokens,
-            resident_before_bytes=before_bytes,
+            held_before=held_before,
         )
         ran = []
         for name, session in sessions.items():

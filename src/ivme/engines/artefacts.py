@@ -58,7 +58,7 @@ def artefact_key(
     return {
         "format": FORMAT_VERSION,
         "engine": engine.name,
-        "precision": options.precision or engine.precisions[0],
+        "precision": engine.stored_precision(options),
         "model": model.content_hash,
         "kind": model.kind,
         "pooling": None if model.pooling is None else asdict(model.pooling),

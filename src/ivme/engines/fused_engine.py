@@ -54,6 +54,10 @@ class FusedEngine:
         """Return what the files depend on."""
         return {"build": FORMAT}
 
+    def stored_precision(self, options: EngineOptions) -> str:
+        """Return the precision of the files: the one that is asked for."""
+        return options.precision or self.precisions[0]
+
     def build(self, model: "LoadedModel", options: EngineOptions, folder: Path) -> None:
         """Write the quantized weights into an empty folder; raises RefusedError if it cannot."""
         from ivme.engines.fused_weights import write_weights

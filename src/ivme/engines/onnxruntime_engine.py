@@ -58,6 +58,10 @@ class OnnxRuntimeEngine:
         names = ("onnxruntime", "onnx", "torch", "transformers")
         return {**{name: version(name) for name in names}, "build": BUILD_FORMAT}
 
+    def stored_precision(self, options: EngineOptions) -> str:
+        """Return the precision of the files: the one that is asked for."""
+        return options.precision or self.precisions[0]
+
     def build(self, model: "LoadedModel", options: EngineOptions, folder: Path) -> None:
         """Write the ONNX files and what they need into an empty folder.
 

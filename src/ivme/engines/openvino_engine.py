@@ -1,7 +1,6 @@
 """OpenVINO: an exported copy of the model, compiled for this processor, down to 8 and 4 bits."""
 
 import json
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,13 +60,17 @@ class OpenVinoEngine:
         if reason := self.refusal(model):
             raise RefusedError(reason)
         self._check_precision(model, options)
-        stored = replace(options, precision=_stored_precision(options))
-        return self.open(cached_artefact(self, model, stored), model, options)
+        return self.open(cached_artefact(self, model, options), model, options)
 
     def versions(self) -> dict[str, str]:
         """Return the versions of the libraries that the files depend on."""
         libraries = {name: metadata.version(name) for name in LIBRARIES}
         return {**libraries, "build": BUILD_FORMAT}
+
+    def stored_precision(self, options: EngineOptions) -> str:
+        """Return the precision of the files: bfloat16 runs float32 ones, narrowed in compiling."""
+        precision = options.precision or self.precisions[0]
+        return "float32" if precision == "bfloat16" else precision
 
     def build(self, model: "LoadedModel", options: EngineOptions, folder: Path) -> None:
         """Write the model's files into an empty folder; raises RefusedError if it cannot."""
@@ -82,7 +85,7 @@ class OpenVinoEngine:
             from ivme.engines.openvino_export import write_encoder
 
             content = write_encoder(model, options, folder)
-        write_json(folder / BUILD_FILE, {"precision": _stored_precision(options), **content})
+        write_json(folder / BUILD_FILE, {"precision": self.stored_precision(options), **content})
 
     def open(self, folder: Path, model: "TextModel", options: EngineOptions) -> Session:
         """Return a session on the artefact in the folder, without PyTorch or NNCF.
@@ -92,7 +95,7 @@ class OpenVinoEngine:
             UsageError: the folder holds none, or one of another precision.
         """
         self._check_precision(model, options)
-        content = _read_build(folder, options)
+        content = self._read_build(folder, options)
         if model.kind in GENERATING:
             from ivme.engines import openvino_generating as generating
 
@@ -102,6 +105,22 @@ class OpenVinoEngine:
         from ivme.engines.openvino_encoder import OpenVinoEncoderSession
 
         return OpenVinoEncoderSession(folder, model, options, content)
+
+    def _read_build(self, folder: Path, options: EngineOptions) -> dict[str, Any]:
+        """Return what was decided while building; raises UsageError if it is not what is asked."""
+        try:
+            content: dict[str, Any] = json.loads((folder / BUILD_FILE).read_text(encoding="utf-8"))
+            stored = content["precision"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"{folder} holds no OpenVINO artefact ({error}); make it again"
+            ) from error
+        if stored != self.stored_precision(options):
+            raise UsageError(
+                f"{folder} holds a model in {stored}, and precision={options.precision!r} was "
+                "asked for"
+            )
+        return content
 
     def _check_precision(self, model: "TextModel", options: EngineOptions) -> None:
         """Raise where the precision is none, not for this kind, or not on this processor."""
@@ -128,23 +147,3 @@ class OpenVinoEngine:
                     "this processor has no instructions for bfloat16 and OpenVINO would emulate "
                     "it, slower than float32; use precision=float32 or int8"
                 )
-
-
-def _stored_precision(options: EngineOptions) -> str:
-    """Return the precision of the files: bfloat16 runs float32 ones, converted while compiling."""
-    precision = options.precision or OpenVinoEngine.precisions[0]
-    return "float32" if precision == "bfloat16" else precision
-
-
-def _read_build(folder: Path, options: EngineOptions) -> dict[str, Any]:
-    """Return what was decided while building; raises UsageError if it is not what is asked."""
-    try:
-        content: dict[str, Any] = json.loads((folder / BUILD_FILE).read_text(encoding="utf-8"))
-        stored = content["precision"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{folder} holds no OpenVINO artefact ({error}); make it again") from error
-    if stored != _stored_precision(options):
-        raise UsageError(
-            f"{folder} holds a model in {stored}, and precision={options.precision!r} was asked for"
-        )
-    return content

@@ -146,6 +146,10 @@ class ArtefactEngine(Engine, Protocol):
         """Return the versions of the libraries that the files depend on."""
         ...
 
+    def stored_precision(self, options: EngineOptions) -> str:
+        """Return the precision of the files that sessions with these options run."""
+        ...
+
     def build(self, model: "LoadedModel", options: EngineOptions, folder: "Path") -> None:
         """Write the artefact's files into an empty folder; raises RefusedError if it cannot."""
         ...

@@ -134,11 +134,15 @@ class Ceilings:
     def best_product(
         self, precision: str, device: str = "cpu", library: str | None = None
     ) -> ProductRate | None:
-        """Return the fastest path in a precision (through one library), None if none ran."""
+        """Return the fastest path in a precision (through one library), None if none ran.
+
+        device: as torch names it; "cuda" is "cuda:0".
+        """
         rates = [
             rate
             for rate in self.products
-            if (rate.precision, rate.device) == (precision, device)
+            if rate.precision == precision
+            and is_same_device(rate.device, device)
             and library in (None, rate.library)
             and rate.operations_per_s is not None
         ]
@@ -154,9 +158,15 @@ class Ceilings:
     def copy(self, level: str = "memory", device: str = "cpu") -> CopyRate | None:
         """Return the bandwidth of one level, None if it was not measured."""
         for rate in self.copies:
-            if (rate.level, rate.device) == (level, device) and rate.bytes_per_s is not None:
+            is_there = rate.level == level and is_same_device(rate.device, device)
+            if is_there and rate.bytes_per_s is not None:
                 return rate
         return None
+
+
+def is_same_device(one: str, other: str) -> bool:
+    """Return whether two names mean the same device: without a number, the first of its kind."""
+    return one.removesuffix(":0") == other.removesuffix(":0")
 
 
 def measure_ceilings(

@@ -9,6 +9,7 @@ import gc
 import sys
 import threading
 import weakref
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
@@ -88,9 +89,8 @@ class PeakMemory:
     def _start_cuda(self) -> None:
         cuda = cuda_in_use()
         if cuda is not None:
-            devices = range(cuda.device_count())
-            self._cuda_before_bytes = sum(cuda.memory_allocated(one) for one in devices)
-            for one in devices:
+            self._cuda_before_bytes = cuda_allocated_bytes()
+            for one in range(cuda.device_count()):
                 cuda.reset_peak_memory_stats(one)
 
     def _note(self) -> None:
@@ -120,6 +120,33 @@ def resident_bytes() -> int:
     import psutil
 
     return int(psutil.Process().memory_info().rss)
+
+
+def cuda_allocated_bytes() -> int:
+    """Return the memory that torch holds on all CUDA devices now; 0 if it has not used CUDA."""
+    cuda = cuda_in_use()
+    if cuda is None:
+        return 0
+    return sum(cuda.memory_allocated(one) for one in range(cuda.device_count()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldMemory:
+    """Memory that is held at one time, or a difference of two."""
+
+    resident_bytes: int
+    cuda_bytes: int
+
+    def __sub__(self, other: "HeldMemory") -> "HeldMemory":
+        return HeldMemory(
+            resident_bytes=self.resident_bytes - other.resident_bytes,
+            cuda_bytes=self.cuda_bytes - other.cuda_bytes,
+        )
+
+
+def held_memory() -> HeldMemory:
+    """Return the memory of this process that is in RAM and on CUDA devices now."""
+    return HeldMemory(resident_bytes=resident_bytes(), cuda_bytes=cuda_allocated_bytes())
 
 
 def release_free_memory() -> None:

@@ -36,6 +36,8 @@ class PerformanceMeter:
         padded_tokens_per_call: the same, padding counted.
         flops_per_call: floating-point operations of one call.
         ceiling_flops: floating-point operations that the machine reaches per second at best.
+        device: that the calls run on; of "cuda", torch's current GPU, or "cuda:1" the utilization
+            is sampled once torch uses CUDA.
         configuration: model, engine, dtype and so on, kept with the measurement.
         warmup_calls: after the first call and before steady state.
         clock: where seconds come from.
@@ -51,6 +53,7 @@ class PerformanceMeter:
         padded_tokens_per_call: float | None = None,
         flops_per_call: float | None = None,
         ceiling_flops: float | None = None,
+        device: str = "cuda",
         configuration: Mapping[str, Any] | None = None,
         warmup_calls: int = 3,
         clock: Clock | None = None,
@@ -62,6 +65,7 @@ class PerformanceMeter:
         self.padded_tokens_per_call = padded_tokens_per_call
         self.flops_per_call = flops_per_call
         self.ceiling_flops = ceiling_flops
+        self.device = device
         self.configuration = dict(configuration or {})
         self.warmup_calls = warmup_calls
         self._now = (clock or SystemClock()).now
@@ -71,7 +75,7 @@ class PerformanceMeter:
         self._process_s: list[float] = []  # processor time of each of them
         self._stages_s: dict[str, list[float]] = {}
         self._memory: PeakMemory | None = None
-        self._gpu = GpuUtilization()
+        self._gpu: GpuUtilization | None = None
         self._call = _CallTimer(self)
 
     @contextmanager
@@ -105,9 +109,8 @@ class PerformanceMeter:
         if not limits or min(limits) <= 0:
             raise UsageError(f"calls={calls}, budget_s={budget_s}; expected one or both, above 0")
         start_s = self._now()
-        while len(self._calls_s) < 1 + self.warmup_calls:
-            self._time_call(run)
-        with self._gpu_watch():
+        self.warm_up(run)
+        with self.watching_gpu():
             done = 0
             while True:
                 self._time_call(run)
@@ -116,6 +119,27 @@ class PerformanceMeter:
                     return
                 if budget_s is not None and self._now() - start_s >= budget_s:
                     return
+
+    def warm_up(self, run: Callable[[], object]) -> None:
+        """Call `run` as often as the first call and warm-up still want."""
+        while len(self._calls_s) < 1 + self.warmup_calls:
+            self._time_call(run)
+
+    @contextmanager
+    def watching_gpu(self) -> Iterator[None]:
+        """Sample the GPU's utilization while the block runs; one inside another adds nothing.
+
+        Put it around calls of `measure` that follow each other: samples are 0.1 s apart, and one
+        call may take less.
+        """
+        cuda = cuda_in_use() if self.device.startswith("cuda") else None
+        if cuda is None or (self._gpu is not None and self._gpu.is_sampling):
+            yield
+            return
+        if self._gpu is None:
+            self._gpu = GpuUtilization(f"GPU-{cuda.get_device_properties(self.device).uuid}")
+        with self._gpu:
+            yield
 
     def add_stage(self, name: str, seconds: Sequence[float]) -> None:
         """Add seconds that a stage of the calls took: "encode", "forward", "decode"."""
@@ -138,8 +162,8 @@ class PerformanceMeter:
             items_per_s=_rate(self.items_per_call, mean_s),
             tokens_per_s=_rate(self.tokens_per_call, mean_s),
             processor_utilization=self._processor_utilization(),
-            gpu_utilization=self._gpu.mean,
-            gpu_reason=self._gpu.reason,
+            gpu_utilization=self._gpu.mean if self._gpu else None,
+            gpu_reason=self._gpu.reason if self._gpu else None,
             peak_memory_bytes=self._memory.growth_bytes if self._memory else None,
             cuda_peak_memory_bytes=self._memory.cuda_growth_bytes if self._memory else None,
             ceiling_fraction=self._ceiling_fraction(typical_s),
@@ -174,7 +198,7 @@ class PerformanceMeter:
             peak_memory_bytes=self._memory.growth_bytes if self._memory else None,
             cuda_peak_memory_bytes=self._memory.cuda_growth_bytes if self._memory else None,
             processor_utilization=self._processor_utilization(),
-            gpu_utilization=self._gpu.mean,
+            gpu_utilization=self._gpu.mean if self._gpu else None,
             facts={**known, **(facts or {})},
         )
 
@@ -186,15 +210,6 @@ class PerformanceMeter:
         if self._memory is None:
             self._memory = PeakMemory()
             self._memory.start()
-
-    @contextmanager
-    def _gpu_watch(self) -> Iterator[None]:
-        if cuda_in_use() is None:
-            yield
-            return
-        self._gpu = GpuUtilization()
-        with self._gpu:
-            yield
 
     def _steady(self, samples: list[float]) -> list[float]:
         return samples[1 + self.warmup_calls :]

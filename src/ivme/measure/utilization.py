@@ -31,22 +31,34 @@ def processor_utilization(process_s: float, elapsed_s: float, cores: float) -> f
 
 
 class GpuUtilization:
-    """The mean utilization of an NVIDIA GPU while the block runs, sampled from a thread.
+    """The mean utilization of an NVIDIA GPU while blocks run, sampled from a thread.
 
     with GpuUtilization() as gpu:
         run()
     gpu.mean, or gpu.reason for there being none
+
+    Another block adds its samples to those of the blocks before.
+
+    Args:
+        uuid: of the GPU, "GPU-..."; None: the driver's first. The driver's order is not torch's
+            where CUDA_VISIBLE_DEVICES or CUDA_DEVICE_ORDER is set.
     """
 
-    def __init__(self, index: int = 0) -> None:
+    def __init__(self, uuid: str | None = None) -> None:
         self.mean: float | None = None  # 0..1
         self.reason: str | None = None
-        self._index = index
+        self._uuid = uuid
         self._samples: list[float] = []
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
+    @property
+    def is_sampling(self) -> bool:
+        """Return whether a block runs and the GPU answers."""
+        return self._thread is not None
+
     def __enter__(self) -> Self:
+        self.reason = None
         try:
             import pynvml
         except ImportError:
@@ -54,10 +66,11 @@ class GpuUtilization:
             return self
         try:
             pynvml.nvmlInit()
-            device = pynvml.nvmlDeviceGetHandleByIndex(self._index)
+            device = self._handle(pynvml)
         except pynvml.NVMLError as error:
-            self.reason = f"no NVIDIA GPU {self._index} answers: {error}"
+            self.reason = f"no NVIDIA GPU {self._uuid or 0} answers: {error}"
             return self
+        self._stopped.clear()
         self._thread = threading.Thread(target=self._sample, args=(pynvml, device), daemon=True)
         self._thread.start()
         return self
@@ -67,10 +80,16 @@ class GpuUtilization:
             return
         self._stopped.set()
         self._thread.join()
+        self._thread = None
         if self._samples:
             self.mean = math.fsum(self._samples) / len(self._samples)
         elif self.reason is None:
             self.reason = f"the run was shorter than a sample ({GPU_SAMPLING_PERIOD_S} s)"
+
+    def _handle(self, pynvml: Any) -> Any:
+        if self._uuid is None:
+            return pynvml.nvmlDeviceGetHandleByIndex(0)
+        return pynvml.nvmlDeviceGetHandleByUUID(self._uuid)
 
     def _sample(self, pynvml: Any, device: Any) -> None:
         try:

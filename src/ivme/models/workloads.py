@@ -155,10 +155,9 @@ def _read_table(
     if not rows:
         return
     header = rows[0][1]
-    text_at = column_at(path, header, column or DEFAULT_COLUMN)
-    label_at = column_at(path, header, label_column) if label_column else None
-    has_header = not (column or DEFAULT_COLUMN).isdecimal()
-    for line, row in rows[1:] if has_header else rows:
+    text_at, is_by_number = column_at(path, header, column or DEFAULT_COLUMN)
+    label_at = column_at(path, header, label_column)[0] if label_column else None
+    for line, row in rows if is_by_number else rows[1:]:
         if len(row) <= max(text_at, label_at or 0):
             raise WorkloadError(
                 f"{path}, line {line}: {len(row)} columns where {len(header)} are expected; quote "
@@ -167,12 +166,15 @@ def _read_table(
         yield _Row(line, row[text_at], None if label_at is None else row[label_at])
 
 
-def column_at(path: Path, header: Sequence[str], name: str) -> int:
-    """Return where the column is: its number less one, or where the header has its name."""
+def column_at(path: Path, header: Sequence[str], name: str) -> tuple[int, bool]:
+    """Return where the column is, from 0, and whether `name` is its number, from 1.
+
+    A number beyond the columns may still be a name in the header, such as a year.
+    """
     if name.isdecimal() and 1 <= int(name) <= len(header):
-        return int(name) - 1
+        return int(name) - 1, True
     if name in header:
-        return header.index(name)
+        return header.index(name), False
     raise WorkloadError(
         f"{path} has no column {name!r}; its columns are {_listed(header)}; where there is no "
         "header, give the column's number, from 1"

@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,21 +105,22 @@ def predict_file_on_ray(
     processors for.
 
     Raises:
-        UsageError: Ray is not installed, or no cluster answers at the address.
+        UsageError: Ray is not installed, no cluster answers at the address, or no machine of it
+            has processors for one actor.
     """
     check_source(job.source, job.column)
     plan = read_plan(folder)
     lines = AnswerLines(output_format(job.output), plan.kind, labels=())  # for the header alone
     cores = plan.variant.threads * plan.variant.batching.streams
     with connected_cluster(address, workers and workers * cores) as processors:
-        count = workers or max(1, int(processors) // cores)
+        room = actors_with_room(processors, cores)
         work = _Work(
             source=job.source.absolute(),
             column=job.column,
             folder=folder.absolute(),
             limits=dict(limits),
             output_format=output_format(job.output),
-            actors=count,
+            actors=workers or room,
             cores=cores,
         )
 
@@ -129,6 +130,22 @@ def predict_file_on_ray(
             return _answers(work, parts, start)
 
         return predict_file(job, job.identity(plan), answer, lines, tell)
+
+
+def actors_with_room(processors: Sequence[float], cores: int) -> int:
+    """Return how many actors of so many cores fit into machines with so many processors.
+
+    Raises:
+        UsageError: not one of them fits, and Ray would wait for ever for a machine that is larger.
+    """
+    room = sum(int(count) // cores for count in processors)
+    if not room:
+        raise UsageError(
+            f"the plan runs on {cores} threads, and the largest machine of the Ray cluster has "
+            f"{max(processors, default=0):g} processors; leave out --ray, add a larger machine, or "
+            "tune again with `ivme tune --threads`"
+        )
+    return room
 
 
 def _part(chunk: Chunk) -> _Part:
@@ -178,8 +195,8 @@ def _checked(work: _Work, part: _Part, content: dict[str, Any]) -> AnsweredChunk
 
 
 @contextmanager
-def connected_cluster(address: str, processors: int | None) -> Iterator[float]:
-    """Connect to a cluster, or start one for "local"; yield the processors that it has.
+def connected_cluster(address: str, processors: int | None) -> Iterator[list[float]]:
+    """Connect to a cluster, or start one for "local"; yield the processors of each machine.
 
     processors: that a cluster of our own is to have; None: those of this machine.
     """
@@ -209,6 +226,6 @@ def connected_cluster(address: str, processors: int | None) -> Iterator[float]:
             "`ray start --head`, or give --ray local"
         ) from error
     try:
-        yield ray.cluster_resources().get("CPU", 1.0)
+        yield [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
     finally:
         ray.shutdown()

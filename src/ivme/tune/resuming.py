@@ -42,8 +42,8 @@ class ResumableOutput:
     that is refused before its first chunk leaves nothing behind.
 
     Raises:
-        UsageError: the file is there and not of such a run, was changed since, or cannot be
-            written.
+        UsageError: the file is there and not of such a run, was changed or deleted since, or
+            cannot be written.
     """
 
     def __init__(self, path: Path, job: dict[str, Any], *, overwrite: bool) -> None:
@@ -56,6 +56,10 @@ class ResumableOutput:
         self.is_resumed = self.standing_path.exists()
         if self.is_resumed:
             self.standing = self._read_standing(job)
+            if not path.exists():
+                raise UsageError(
+                    f"{path} was begun and is gone; restore it, or add --overwrite to start anew"
+                )
         elif path.exists():
             raise UsageError(
                 f"{path} exists, and no run that goes on; name another file, or add --overwrite"
@@ -66,7 +70,7 @@ class ResumableOutput:
             if self.is_resumed:
                 self._check_output()
             else:
-                write_json(self.standing_path, asdict(self.standing))
+                self._begin()
 
     def __enter__(self) -> "ResumableOutput":
         return self
@@ -114,6 +118,15 @@ class ResumableOutput:
                 f"cannot write {self.path}: {error.strerror or error}; make room, and give the "
                 "same command again: it goes on where the output ends"
             ) from error
+
+    def _begin(self) -> None:
+        """Write the first standing; without it no run could go on with the empty output."""
+        try:
+            write_json(self.standing_path, asdict(self.standing))
+        except BaseException:
+            self._file.close()
+            self.path.unlink(missing_ok=True)
+            raise
 
     def _read_standing(self, job: dict[str, Any]) -> Standing:
         try:

@@ -222,8 +222,8 @@ class RowReader:
             raise WorkloadError(f"{self.path}, line 1: not a table: {error}") from error
         if not header:
             raise WorkloadError(f"{self.path} is empty: it holds no header")
-        self._column_index = column_at(self.path, header, name)
-        if name.isdecimal():
+        self._column_index, is_by_number = column_at(self.path, header, name)
+        if is_by_number:
             self._file.seek(0)
             self.digest = hashlib.sha256()
             self.position = Position()

@@ -54,6 +54,14 @@ def test_bad_files_end_with_one_line_and_a_status(ivme, tmp_path):
     assert "ValueError: broken" in load_record(tmp_path / "record.json").measurements[0].failure
 
 
+def test_a_step_that_needs_a_gpu_is_wrong_use_where_there_is_none(ivme, tmp_path):
+    path = tmp_path / "step.py"
+    path.write_text("def make_step():\n    raise RuntimeError('No CUDA GPUs are available')\n")
+    outcome = ivme("diagnose", path, *QUICK)
+    assert outcome.status == 2
+    assert "the step needs a GPU, and this machine has none" in outcome.stderr
+
+
 def test_a_budget_of_nothing_is_wrong_use(ivme, tmp_path):
     (tmp_path / "step.py").write_text(STEP)
     outcome = ivme("diagnose", tmp_path / "step.py", "--budget", 0)

@@ -68,8 +68,10 @@ def test_shares_and_sizes_are_read_as_people_write_them():
     assert read_bytes("1024") == 1024
     with pytest.raises(UsageError, match="'little' is no share; expected one as in"):
         read_share("little")
-    with pytest.raises(UsageError, match="'much' is no amount of memory; expected one as in 500MB"):
-        read_bytes("much")
+    for text in ("much", "inf"):
+        message = f"'{text}' is no amount of memory; expected one as in 500MB"
+        with pytest.raises(UsageError, match=message):
+            read_bytes(text)
 
 
 @pytest.mark.parametrize(

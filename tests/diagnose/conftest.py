@@ -8,9 +8,9 @@ import pytest
 
 from ivme.diagnose import sweep
 from ivme.diagnose.settings import StepSettings
-from ivme.diagnose.step_process import StepProcess, process_context
+from ivme.diagnose.step_process import STEP_LIMIT, StepProcess, process_context
 from ivme.diagnose.targets import FILE, MODEL, Target
-from ivme.errors import OutOfMemoryError
+from ivme.errors import IvmeError, OutOfMemoryError
 
 
 class FakeClock:
@@ -29,26 +29,36 @@ class FakeClock:
 class FakeProcess:
     """A process whose steps take `step_s` for 1,024 tokens, half of it in bfloat16."""
 
+    has_run = False
     clock: FakeClock
     draw: random.Random
     step_s: float
     noise: float  # of the seconds, as a share
-    largest: int  # batch size that fits into memory
+    largest: int  # batch size that fits into memory, of one process and of all together
+    compile_s: float  # of a first step that compiles
+    present: list  # all processes that were not closed
 
     def __init__(self, target, context):
         self.settings = None
+        self.present.append(self)
 
-    def request(self, name, limit_s, **arguments):
+    def request(self, name, limit_s, limit_option=STEP_LIMIT, **arguments):
         if name == "build":
             self.settings = StepSettings(**arguments["settings"])
-            if self.settings.batch_size > self.largest:
+            built = [one.settings for one in self.present if one.settings is not None]
+            if sum(one.batch_size for one in built) > self.largest:
                 raise OutOfMemoryError("out of memory: no more")
             return {"tokens": self.tokens, "items": self.settings.batch_size, "notes": []}
         if name == "memory":
             return {"peak_bytes": 1_000_000}
         seconds = self.step_s * self.tokens / 1024 / (1 + (self.settings.dtype == "bfloat16"))
         taken = [seconds * (1 + self.noise * self.draw.random()) for _ in range(arguments["steps"])]
+        if self.settings.compile and not self.has_run:
+            taken[0] = self.compile_s
+        self.has_run = True
         self.clock.now_s += sum(taken)
+        if sum(taken) > limit_s:
+            raise IvmeError(f"no step ended within {limit_s:.0f} s; raise {limit_option}")
         return {"seconds": taken, "processor_s": taken}
 
     @property
@@ -57,7 +67,7 @@ class FakeProcess:
         return one.batch_size * one.sequence_length * one.accumulation
 
     def close(self):
-        pass
+        self.present.remove(self)
 
 
 SOUND = """
@@ -117,7 +127,7 @@ def start():
 def make_sweep(monkeypatch):
     """Return a function that makes a sweep over steps that take no time, and its clock."""
 
-    def make(step_s, *, noise=0.0, largest=1000):
+    def make(step_s, *, noise=0.0, largest=1000, compile_s=0.0, compiling_s=0.0):
         clock = FakeClock()
         attributes = {
             "clock": clock,
@@ -125,11 +135,19 @@ def make_sweep(monkeypatch):
             "step_s": step_s,
             "noise": noise,
             "largest": largest,
+            "compile_s": compile_s,
+            "present": [],
         }
         monkeypatch.setattr(sweep, "StepProcess", type("Process", (FakeProcess,), attributes))
         target = Target(kind=MODEL, reference="model")
         made = sweep.Sweep(
-            target, None, step_limit_s=60.0, seed=0, tell=lambda text: None, clock=clock
+            target,
+            None,
+            step_limit_s=60.0,
+            compiling_s=compiling_s,
+            seed=0,
+            tell=lambda text: None,
+            clock=clock,
         )
         return made, clock
 

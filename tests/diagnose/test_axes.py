@@ -43,6 +43,16 @@ def test_pairs_join_the_best_batch_size_with_each_other_remedy():
     assert not any(one.compile for one in pairs.variants)
 
 
+def test_what_turns_one_setting_alone_is_no_pair():
+    assert make_pairs(NOW, {}, failed=(), turnable=NAMES) is None
+    best = {"workers": NOW.changed(workers=2, prefetch=4)}
+    assert make_pairs(NOW, best, failed=(), turnable=NAMES) is None
+    best["dtype"] = NOW.changed(dtype="bfloat16")
+    pairs = make_pairs(NOW, best, failed=(), turnable=NAMES)
+    assert NOW.changed(workers=2, prefetch=4, dtype="bfloat16") in pairs.variants
+    assert all(len(one.differences(NOW)) > 1 for one in pairs.variants)
+
+
 def test_to_be_quick_only_all_that_helped_is_tried_together():
     best = {"batch_size": NOW.changed(batch_size=8), "dtype": NOW.changed(dtype="bfloat16")}
     pairs = make_pairs(NOW, best, failed=(), turnable=NAMES, is_quick=True)

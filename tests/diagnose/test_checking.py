@@ -12,8 +12,8 @@ ADVISED = NOW.changed(dtype="bfloat16")  # twice as fast
 def check(make_sweep):
     """Return a function that checks a promised interval on steps that scatter so much."""
 
-    def run(low, high, *, noise=0.0, advised=ADVISED):
-        tried, _ = make_sweep(0.1, noise=noise, largest=16)
+    def run(low, high, *, advised=ADVISED, **options):
+        tried, _ = make_sweep(0.1, **{"largest": 16, **options})
         promise = {"speedup": (low + high) / 2, "interval": [low, high]}
         return check_promise(tried, NOW, advised, promise)
 
@@ -38,6 +38,12 @@ def test_a_gain_below_whose_interval_reaches_the_promise_is_noise(check):
     above = (found["speedup"] + found["interval"][1]) / 2
     assert found["speedup"] < above
     assert check(above, 3.0, noise=0.5)[0]["verdict"] == "within noise"
+
+
+def test_what_compiles_has_as_long_in_the_check_as_before(check):
+    advised = ADVISED.changed(compile=True)
+    found, _ = check(1.9, 2.1, advised=advised, compile_s=100.0, compiling_s=200.0)
+    assert found["verdict"] == "kept"
 
 
 def test_a_check_that_cannot_run_says_why(check):

@@ -2,7 +2,8 @@ import pytest
 
 from ivme.diagnose import ceilings_here
 from ivme.diagnose.configuration import DiagnoseConfig
-from ivme.diagnose.diagnosis import run_diagnose
+from ivme.diagnose.diagnosis import outline_limit_s, run_diagnose
+from ivme.diagnose.targets import FILE, MM_REC, MODEL, Target
 from ivme.errors import IvmeError, UsageError
 from ivme.hardware.ceilings import CeilingPlan
 from ivme.measure.records import load_record, save_record
@@ -11,6 +12,18 @@ from ivme.report.building import build_part
 TINY_PLAN = CeilingPlan(
     name="quick", sizes=(16,), accelerator_sizes=(16,), product_budget_s=0.0, copy_budget_s=0.0
 )
+
+SCARCE = """
+import fcntl
+
+memory = open(__file__)
+
+def take():
+    try:
+        fcntl.flock(memory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise MemoryError("one at a time") from None
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -52,11 +65,44 @@ def test_a_leak_is_named_in_the_notes(write_step):
 
 def test_a_size_that_does_not_fit_is_found_and_the_sweep_goes_on(write_step):
     path = write_step(after="torch.zeros((batch_size // 16) << 50)")
-    result = run(path, budget_s=20.0, given={"threads": 1})
+    result = run(path, budget_s=30.0, given={"threads": 1})
     assert result.failure is None
     trials = {one.label: one for one in result.record.measurements}
     assert trials["batch 16"].failure.startswith("out of memory")
     assert {"batch 2", "batch 8", "bfloat16"} <= {one.variant for one in result.record.comparisons}
+
+
+def test_a_step_that_fits_into_memory_only_once_is_still_looked_at(write_step, tmp_path):
+    """A lock stands for the memory: of two processes one is refused it, as long as both live."""
+    (tmp_path / "scarce.py").write_text(SCARCE)
+    path = write_step(after="import scarce; scarce.take()")
+    result = run(path, budget_s=120.0, given={"threads": 1})
+    assert result.failure is None
+    found = result.record.measurements[0].facts["diagnosis"]
+    assert found["anatomy"]["phase_shares"]
+    reasons = {one["label"]: one["reason"] for one in found["left_out"]}
+    assert reasons["bfloat16"].startswith("left out: it fits into memory alone, but not beside the")
+    assert build_part(result.record).sections
+
+
+def test_looking_that_takes_too_much_memory_is_noted_and_the_sweep_goes_on(write_step):
+    is_watched = "hasattr(torch.autograd.backward, '__wrapped__')"
+    path = write_step(after=f"assert not {is_watched}, 'out of memory'")
+    result = run(path, given={"threads": 1})
+    assert result.failure is None
+    [note] = [one for one in result.record.notes if "lack of memory" in one]
+    assert note.startswith("anatomy: cut short by lack of memory (out of memory: ")
+    assert len(result.record.measurements) > 1
+    assert build_part(result.record).sections
+
+
+@pytest.mark.parametrize(
+    ("kind", "step_limit_s", "expected_s"),
+    [(FILE, 60.0, 60.0), (MODEL, 60.0, 600.0), (MODEL, 900.0, 900.0), (MM_REC, 900.0, 900.0)],
+)
+def test_a_longer_step_limit_holds_for_loading_too(kind, step_limit_s, expected_s):
+    target = Target(kind=kind, reference="target")
+    assert outline_limit_s(target, step_limit_s) == expected_s
 
 
 def test_what_was_found_before_a_failure_is_kept(write_step):

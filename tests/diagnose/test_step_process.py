@@ -35,6 +35,19 @@ def test_a_hanging_step_is_ended_and_says_where_it_hangs(start, write_step):
         process.request("run", 1, steps=1)
 
 
+def test_a_time_limit_names_the_option_that_raises_it(start, write_step):
+    path = write_step(after="import time; time.sleep(1000)")
+    for option, arguments in (("--step-limit", {}), ("--budget", {"limit_option": "--budget"})):
+        process = start(path)
+        process.request("build", 60, settings=SETTINGS)
+        with pytest.raises(IvmeError, match=f"mend it, or raise {option} if it is that slow"):
+            process.request("run", 1, steps=1, **arguments)
+
+
+def test_a_limit_of_years_is_none_too_long(start, write_step):
+    assert start(write_step()).request("outline", 1e9)["name"] == "train_step.py"
+
+
 def test_a_step_that_needs_a_gpu_is_named(start, write_step):
     process = start(write_step("import torch\ndef make_step():\n    torch.zeros(1).cuda()\n"))
     with pytest.raises(DeviceError, match=r"line 3, in make_step.*needs a GPU, and this machine"):

@@ -3,6 +3,7 @@
 import pytest
 
 from ivme.diagnose import advice
+from ivme.diagnose.axes import Axis
 from ivme.diagnose.configuration import DiagnoseConfig
 from ivme.diagnose.diagnosis import _Budget, _Findings, _sweep
 from ivme.diagnose.settings import StepSettings
@@ -20,7 +21,9 @@ def run(make_sweep):
         found = _Findings(outline={"turnable": TURNABLE, "facts": {}})
         config = DiagnoseConfig(target="model", budget_s=budget_s)
         _sweep(config, tried, found, _Budget(clock, budget_s), cores=2)
-        return {one.label: one for one in tried.trials}, found.notes, clock.now_s
+        trials = {one.label: one for one in tried.trials}
+        assert len(trials) == len(tried.trials)  # labels are unique
+        return trials, found.notes, clock.now_s
 
     return sweep_over
 
@@ -57,12 +60,50 @@ def test_short_steps_leave_nothing_out(run):
 
 
 def test_of_sizes_that_do_not_fit_the_larger_ones_are_not_tried(run):
-    trials, _, _ = run(0.1, 130.0, largest=4)
+    trials, _, _ = run(0.1, 130.0, largest=6)
     assert trials["batch 8"].failure == "out of memory: no more"
     assert trials["batch 32"].failure == (
         "left out: batch 8 does not fit into memory, and this is larger"
     )
     assert trials["batch 4"].comparison is not None
+
+
+def test_a_size_that_fits_alone_is_told_from_one_that_does_not_fit(run):
+    trials, _, _ = run(0.1, 130.0, largest=9)
+    assert trials["batch 8"].failure == (
+        "left out: it fits into memory alone, but not beside the present set-up, so it cannot be "
+        "compared"
+    )
+    assert trials["batch 16"].failure == (
+        "left out: batch 8 does not fit into memory beside the present set-up, and this is larger"
+    )
+    assert trials["batch 4"].comparison is not None
+    assert trials["bfloat16"].comparison is not None
+    assert "batch 8" in [one["label"] for one in advice.list_left_out(list(trials.values()))]
+
+
+COMPILED = Axis(name="compile", variants=(StepSettings(threads=2, compile=True),))
+
+
+@pytest.mark.parametrize(("compile_s", "compiling_s"), [(100.0, 200.0), (50.0, 10.0)])
+def test_a_step_that_compiles_has_the_longer_of_both_limits(make_sweep, compile_s, compiling_s):
+    tried, _ = make_sweep(0.1, compile_s=compile_s, compiling_s=compiling_s)
+    tried.start(StepSettings(threads=2))
+    tried.run_axes([COMPILED], 100.0)
+    assert tried.trials[-1].comparison is not None
+
+
+@pytest.mark.parametrize(
+    ("compiling_s", "message"),
+    [(200.0, "within 200 s; raise --budget"), (10.0, "within 60 s; raise --step-limit")],
+)
+def test_a_step_that_compiles_too_long_names_the_option_that_ended_it(
+    make_sweep, compiling_s, message
+):
+    tried, _ = make_sweep(0.1, compile_s=300.0, compiling_s=compiling_s)
+    tried.start(StepSettings(threads=2))
+    tried.run_axes([COMPILED], 100.0)
+    assert tried.trials[-1].failure == f"no step ended {message}"
 
 
 def test_what_was_left_out_is_not_said_to_be_of_no_help(run):

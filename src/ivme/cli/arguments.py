@@ -1,5 +1,7 @@
 """How arguments that several commands share are read."""
 
+from collections.abc import Mapping
+
 from ivme.errors import UsageError
 
 
@@ -9,6 +11,13 @@ def split_names(text: str) -> tuple[str, ...]:
     if not names:
         raise UsageError(f"{text!r} names nothing; give one name, or several with commas between")
     return names
+
+
+def refuse_without(owner: str, options: Mapping[str, object]) -> None:
+    """Raise UsageError for the first option that was given: without its owner it does nothing."""
+    for option, value in options.items():
+        if value is not None and value is not False:
+            raise UsageError(f"{option} belongs to {owner}; give both, or leave {option} out")
 
 
 def split_counts(text: str, option: str) -> tuple[int, ...]:

@@ -61,7 +61,11 @@ def diagnose(
         typer.Option(help="Seconds to look at the step and try settings; 150, or 45 with --quick."),
     ] = None,
     step_limit: Annotated[
-        float, typer.Option(help="Seconds after which a step counts as hanging.")
+        float,
+        typer.Option(
+            help="Seconds after which a step counts as hanging; the first of a compiled one has a "
+            "third of the budget, if that is more."
+        ),
     ] = 60.0,
     quick: Annotated[
         bool, typer.Option("--quick", help="Batch size, workers, threads and precision alone.")

@@ -149,7 +149,7 @@ def read_bytes(text: str) -> int:
     unit = next((name for name in units if short.endswith(name)), "")
     try:
         return int(float(short.removesuffix(unit)) * units.get(unit, 1))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UsageError(f"{text!r} is no amount of memory; expected one as in 500MB") from error
 
 

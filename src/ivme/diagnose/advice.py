@@ -102,7 +102,7 @@ def list_no_help(baseline: Trial, trials: Sequence[Trial]) -> list[dict[str, Any
 
 
 def list_left_out(trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """Return what was never tried, and why."""
+    """Return what was never compared, and why."""
     return [
         {"label": one.label, "axis": one.axis, "reason": one.failure}
         for one in trials

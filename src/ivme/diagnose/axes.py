@@ -105,7 +105,8 @@ def make_pairs(
 
     best: the fastest variant of each axis, baseline where none was faster. failed: axes of which
     nothing ran. Workers are paired even where they did not help alone: a larger batch takes longer
-    to make. All that helped is tried at once; where it is to be quick, that alone.
+    to make. All that helped is tried at once; where it is to be quick, that alone. What turns one
+    setting only was tried already.
     """
     start = best.get("batch_size", baseline)
     pairs = []
@@ -117,9 +118,14 @@ def make_pairs(
             value = WORKERS[-1] if baseline.workers == 0 else 0
         pairs.append(start.changed(**{name: value}))
     pairs.append(all_at_once(baseline, best))
-    singles = {baseline, *best.values()}
-    variants = tuple(one for one in dict.fromkeys(pairs) if one not in singles)
+    variants = tuple(one for one in dict.fromkeys(pairs) if _count_turned(one, baseline) > 1)
     return Axis(name=TOGETHER, variants=variants, weight=4.0) if variants else None
+
+
+def _count_turned(settings: StepSettings, baseline: StepSettings) -> int:
+    """Return how many settings differ; prefetch is part of workers."""
+    names = settings.differences(baseline)
+    return len({"workers" if name == "prefetch" else name for name in names})
 
 
 def all_at_once(baseline: StepSettings, best: dict[str, StepSettings]) -> StepSettings:

@@ -36,7 +36,7 @@ def command_for(
         given = ", ".join(f"{name}={getattr(settings, name)!r}" for name in names)
         command = f"make_step({given})"
     else:
-        command = _trainer(target, settings)
+        command = _trainer(facts["model"], settings)
     if target.kind == FILE:
         return f"torch.set_num_threads({settings.threads}); {command}"
     return f"OMP_NUM_THREADS={settings.threads} {command}"
@@ -65,14 +65,19 @@ def _pretrain(settings: StepSettings, facts: Mapping[str, Any]) -> str:
     return f"{PRETRAIN} {shlex.join(flags)}"
 
 
-def _trainer(target: Target, settings: StepSettings) -> str:
-    """Return the flags of a script that reads TrainingArguments; its own flags come before."""
+def _trainer(model: str, settings: StepSettings) -> str:
+    """Return the flags of a script that reads TrainingArguments; its own flags come before.
+
+    model: as Transformers knows it. A prefetch factor without workers is refused there.
+    """
     flags = ["--use_cpu"]
     for name, flag in TRAINER_FLAGS.items():
         value = getattr(settings, name)
+        if name == "prefetch" and not settings.workers:
+            continue
         if name == "batch_size" or value != getattr(StepSettings(), name):
             flags += [flag, str(value)]
     if settings.dtype == "bfloat16":
         flags.append("--bf16")
     flags += [flag for name, flag in TRAINER_SWITCHES.items() if getattr(settings, name)]
-    return f"python train.py --model_name_or_path {shlex.quote(target.reference)} {' '.join(flags)}"
+    return f"python train.py --model_name_or_path {shlex.quote(model)} {' '.join(flags)}"

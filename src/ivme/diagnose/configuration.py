@@ -1,5 +1,6 @@
 """The configuration of a diagnosis."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,7 +19,7 @@ class DiagnoseConfig:
     given: settings of `StepSettings` that the set-up has now; others are the target's own.
     budget_s: seconds for everything but making a preset, measuring the machine's ceilings where
     `ivme doctor` has not done so, and `check`. step_limit_s: a step that takes longer counts as
-    hanging.
+    hanging; one that compiles has part of the budget, if that is more.
 
     Raises UsageError where a value is out of range.
     """
@@ -35,8 +36,9 @@ class DiagnoseConfig:
 
     def __post_init__(self) -> None:
         for name in ("budget_s", "step_limit_s"):
-            if not getattr(self, name) > 0:  # nor is NaN
-                raise UsageError(f"{name}={getattr(self, name)}; expected more than 0")
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise UsageError(f"{name}={value}; expected more than 0, and finite")
         unknown = sorted(set(self.given) - set(NAMES))
         if unknown:
             raise UsageError(f"no setting {unknown[0]!r}; expected one of {', '.join(NAMES)}")

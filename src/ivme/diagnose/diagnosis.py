@@ -17,7 +17,7 @@ from ivme.diagnose.sweep import Sweep
 from ivme.diagnose.targets import FILE, Target, find_target
 from ivme.diagnose.trials import Trial
 from ivme.engines.traps import find_place_traps
-from ivme.errors import IvmeError, UsageError
+from ivme.errors import IvmeError, OutOfMemoryError, UsageError
 from ivme.hardware.ceilings import Ceilings, read_busy_share
 from ivme.hardware.inventory import Inventory, read_inventory
 from ivme.hardware.threads import default_threads
@@ -26,7 +26,7 @@ from ivme.measure.records import Comparison, Measurement, Record, new_record
 from ivme.report.formatting import format_bytes
 
 VERSION = 1  # of what stands under "diagnosis" in the facts of the first measurement
-OUTLINE_LIMIT_S = 600.0  # presets and tokens are made on the way
+OUTLINE_LIMIT_S = 600.0  # at least: presets and tokens are made on the way
 LEAST_SHARE_S = 1.0  # for any axis, however late it is: short steps need no more
 PAIR_WEIGHT = 4.0  # part of the time that settings turned together get
 FINAL_WEIGHT = 4.0  # part of the time that the confirmation of the advice gets
@@ -34,7 +34,7 @@ ANATOMY_SHARE = 0.3  # of the budget, at most, where steps are slow
 TOO_SLOW = 2.0  # times its part of the budget: what settings may overdraw it by for a verdict
 OVERDRAFT_SHARE = 0.15  # of the budget, at most, to measure the advice again
 LEAST_CONFIRMATION_S = 3.0  # that it may take however small the budget
-COMPILE_SHARE = 1 / 3  # of the budget, at most, for a step to compile
+COMPILE_SHARE = 1 / 3  # of the budget, for a step to compile where a usual step gets less
 
 Tell = Callable[[str], None]
 
@@ -101,8 +101,7 @@ def _diagnose(
     busy_share = read_busy_share()
     tell("loading")
     with StepProcess(target, context) as process:
-        limit_s = config.step_limit_s if target.kind == FILE else OUTLINE_LIMIT_S
-        found.outline = process.request("outline", limit_s)
+        found.outline = process.request("outline", outline_limit_s(target, config.step_limit_s))
     settings = resolve_settings(config, found.outline, cores)
     used = {"torch": settings.threads}
     found.notes += [str(trap) for trap in find_place_traps(inventory, used, busy_share)]
@@ -113,6 +112,7 @@ def _diagnose(
             target,
             context,
             step_limit_s=config.step_limit_s,
+            compiling_s=config.budget_s * COMPILE_SHARE,
             seed=config.seed,
             tell=tell,
             clock=clock,
@@ -124,7 +124,8 @@ def _diagnose(
         tell("the step as it is")
         baseline = sweep.start(settings)
         found.notes += baseline.notes
-        _examine_apart(config, target, baseline, found, tell)
+        _examine_baseline(config, baseline, found, tell)
+        sweep.open_baseline()
         left = _Budget(clock, start_s + config.budget_s)
         _sweep(config, sweep, found, left, cores)
     finally:
@@ -149,19 +150,16 @@ class _Budget:
         return max(LEAST_SHARE_S, self.seconds * weight / of_weight)
 
 
-def _examine_apart(
-    config: DiagnoseConfig, target: Target, baseline: Trial, found: _Findings, tell: Tell
+def _examine_baseline(
+    config: DiagnoseConfig, baseline: Trial, found: _Findings, tell: Tell
 ) -> None:
-    """Take the anatomy in a process of its own: watching must not touch what is timed later."""
-    apart = Trial(label="anatomy", axis="", settings=baseline.settings)
+    """Take the anatomy; the process is not for timing afterwards: watching must not touch that."""
     assert found.ceilings is not None
+    room_s = config.budget_s * ANATOMY_SHARE
     try:
-        apart.open(StepProcess(target, process_context()), config.step_limit_s)
-        apart.memory = baseline.memory
-        room_s = config.budget_s * ANATOMY_SHARE
-        examine(apart, found.ceilings, config.step_limit_s, room_s, tell, found.anatomy)
-    finally:
-        apart.close()
+        examine(baseline, found.ceilings, config.step_limit_s, room_s, tell, found.anatomy)
+    except OutOfMemoryError as error:  # looking takes more of it than the step does
+        found.anatomy["left_out"].append(f"anatomy: cut short by lack of memory ({error})")
     leak = found.anatomy.get("leak")
     if leak:
         found.notes.append(
@@ -177,7 +175,7 @@ def _sweep(
     """Try settings one at a time, then together, then the advised ones again."""
     baseline = sweep.baseline
     assert baseline is not None
-    turnable, compiling_s = found.outline["turnable"], config.budget_s * COMPILE_SHARE
+    turnable = found.outline["turnable"]
     axes = make_axes(
         baseline.settings,
         turnable,
@@ -193,17 +191,14 @@ def _sweep(
         sweep.run_axes(first, share_s, max(share_s, left.seconds))
     for index, axis in enumerate(rest, start=1):
         share_s = left.share(axis.weight, sum(weights[index:]) + later)
-        most_s = _most_s(share_s, left, sweep)
-        first_s = compiling_s if axis.name == "compile" else None
-        sweep.run_axes([axis], share_s, most_s, first_step_s=first_s)
+        sweep.run_axes([axis], share_s, _most_s(share_s, left, sweep))
     best = {name: one.settings for name, one in advice.best_of_axes(sweep.trials).items()}
     failed = {axis.name for axis in axes if not _any_ran(sweep.trials, axis.name)}
     pairs = make_pairs(baseline.settings, best, failed, turnable, is_quick=config.is_quick)
     if pairs is not None:
         share_s = left.share(PAIR_WEIGHT, later)
-        most_s = _most_s(share_s, left, sweep)
-        sweep.run_axes([pairs], share_s, most_s, first_step_s=compiling_s)
-    _confirm(config, sweep, found, left, compiling_s)
+        sweep.run_axes([pairs], share_s, _most_s(share_s, left, sweep))
+    _confirm(config, sweep, found, left)
 
 
 def _most_s(share_s: float, left: _Budget, sweep: Sweep) -> float:
@@ -214,9 +209,7 @@ def _most_s(share_s: float, left: _Budget, sweep: Sweep) -> float:
     return min(max(TOO_SLOW * share_s, left.seconds / 3), max(spare_s, share_s))
 
 
-def _confirm(
-    config: DiagnoseConfig, sweep: Sweep, found: _Findings, left: _Budget, compiling_s: float
-) -> None:
+def _confirm(config: DiagnoseConfig, sweep: Sweep, found: _Findings, left: _Budget) -> None:
     """Measure what is to be advised once more, if there is time or it is to be checked."""
     assert sweep.baseline is not None
     chosen = advice.choose(sweep.baseline.settings, sweep.trials)
@@ -229,9 +222,7 @@ def _confirm(
         )
         return
     confirmation = Axis(name=advice.CONFIRMED, variants=(chosen.settings,))
-    first_s = compiling_s if chosen.settings.compile else None
-    share_s = left.share(1.0, 1.0)
-    sweep.run_axes([confirmation], share_s, first_step_s=first_s, is_needed=True)
+    sweep.run_axes([confirmation], left.share(1.0, 1.0), is_needed=True)
     sweep.trials[-1].label = advice.CONFIRMED_PREFIX + sweep.trials[-1].label
 
 
@@ -253,6 +244,11 @@ def _check(sweep: Sweep, found: _Findings, tell: Tell) -> None:
     found.check, found.check_comparison = check_promise(
         sweep, found.trials[0].settings, confirmed[-1].settings, promise
     )
+
+
+def outline_limit_s(target: Target, step_limit_s: float) -> float:
+    """Return the seconds after which a target hangs before anything of it is built."""
+    return step_limit_s if target.kind == FILE else max(OUTLINE_LIMIT_S, step_limit_s)
 
 
 def resolve_settings(config: DiagnoseConfig, outline: dict[str, Any], cores: int) -> StepSettings:

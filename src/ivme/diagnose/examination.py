@@ -1,4 +1,4 @@
-"""The examination: everything about the step as it is, taken in a process of its own."""
+"""The examination: everything about the step as it is, in a process that times nothing later."""
 
 import statistics
 from collections.abc import Callable, Mapping

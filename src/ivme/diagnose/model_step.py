@@ -13,9 +13,11 @@ from ivme.diagnose.training_step import Outline, TrainingStep
 from ivme.errors import UsageError
 from ivme.models.corpus import corpus_text
 from ivme.models.kinds import GENERATING
+from ivme.models.presets import PREFIX
 from ivme.models.workloads import read_workload
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
     from ivme.models.loading import LoadedModel
@@ -27,6 +29,7 @@ ITEMS = 1_000_000  # of the endless data set
 CHARACTERS_PER_TOKEN = 12  # more than English needs, so that every item is cut to its full length
 CORPUS_BYTES = 4_000_000
 IGNORED = -100  # label of tokens without a loss
+ONE_CLASS, VALUES = "single_label_classification", "regression"  # as configs name them
 
 
 def outline_model(target: Target) -> Outline:
@@ -39,7 +42,7 @@ def outline_model(target: Target) -> Outline:
         defaults=defaults,
         turnable=tuple(turnable),
         name=model.reference,
-        facts={"longest": model.max_length},
+        facts={"longest": model.max_length, "model": _name_of(model)},
     )
 
 
@@ -95,6 +98,11 @@ def _load(target: Target) -> "LoadedModel":
     return load_model(target.reference, kind=target.model_kind)
 
 
+def _name_of(model: "LoadedModel") -> str:
+    """Return the name by which Transformers loads a model: for a preset its folder."""
+    return str(model.folder) if model.reference.startswith(PREFIX) else model.reference
+
+
 def _can_checkpoint(model: "LoadedModel") -> bool:
     return bool(getattr(model.model, "supports_gradient_checkpointing", False))
 
@@ -115,6 +123,7 @@ def _loader(target: Target, loaded: "LoadedModel", settings: StepSettings) -> An
         tokenizer=loaded.tokenizer,
         kind=loaded.kind,
         labels=max(1, len(loaded.labels)),
+        problem=loaded.problem_type,
         length=settings.sequence_length,
     )
     return DataLoader(
@@ -159,6 +168,7 @@ class Collate:
     kind: str
     labels: int  # of a classifier
     length: int
+    problem: str | None = None  # of a classifier, as its config calls it
 
     def __call__(self, texts: list[str]) -> dict[str, Any]:
         """Return the arguments of the model for these texts."""
@@ -175,7 +185,7 @@ class Collate:
         batch = dict(encoded)
         ids = batch["input_ids"]
         if self.kind == "classifier":
-            batch["labels"] = torch.arange(len(texts)) % self.labels
+            batch["labels"] = self._class_labels(len(texts))
         elif self.kind == "masked":
             is_masked = torch.rand(ids.shape) < MASKED_SHARE
             batch["labels"] = ids.masked_fill(~is_masked, IGNORED)
@@ -183,3 +193,16 @@ class Collate:
         elif self.kind in GENERATING:
             batch["labels"] = ids
         return batch
+
+    def _class_labels(self, texts: int) -> "Tensor":
+        """Return a class for each text, [B]; of several labels or of values, floats [B, labels].
+
+        Where the config names no problem, Transformers takes one output for a value.
+        """
+        import torch
+
+        classes = torch.arange(texts) % self.labels
+        problem = self.problem or (VALUES if self.labels == 1 else ONE_CLASS)
+        if problem == ONE_CLASS:
+            return classes
+        return torch.nn.functional.one_hot(classes, self.labels).float()

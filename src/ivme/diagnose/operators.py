@@ -64,6 +64,15 @@ OWN_FORMULAS: dict[str, Callable[..., float]] = {
     "mm_rec.chunked_memory": _memory,
 }
 
+# Operators that do not read the tensors they write.
+OVERWRITING = (
+    "copy_", "zero_", "fill_", "normal_", "uniform_", "random_", "bernoulli_",
+    "_foreach_copy_", "_foreach_zero_",
+)  # fmt: skip
+LOOKUPS = ("embedding", "_embedding_bag")  # they read the rows that are asked for, not the table
+# What fused optimizers name as written: they write gradients for a gradient scaler alone.
+RARELY_WRITTEN = ("grads",)
+
 
 class OperatorWatch(TorchDispatchMode):
     """Times every operator while the block runs.
@@ -88,7 +97,7 @@ class OperatorWatch(TorchDispatchMode):
         phase = self._phases.current
         key = (phase, str(func._overloadpacket).replace(".", "::", 1))
         flops = _flops(func, args, kwargs, output)
-        moved = _moved_bytes(func, [*args, *kwargs.values()], output)
+        moved = _moved_bytes(func, list(_given(func, args, kwargs)), output)
         self.operators.setdefault(key, Work()).add(seconds, flops, moved)
         if phase != "backward":  # there, `lines` has the nodes of the graph
             line = line_of_caller()
@@ -108,19 +117,52 @@ def _flops(func: Any, args: Any, kwargs: dict[str, Any], output: Any) -> float:
     return float(formula(*args, **kwargs, out_val=output))
 
 
-def _moved_bytes(func: Any, inputs: Iterable[Any], output: Any) -> int:
-    """Return the bytes that an operator reads and writes; none for a view."""
-    read = {one.data_ptr(): _bytes(one) for one in _tensors(inputs)}
-    written = {one.data_ptr(): _bytes(one) for one in _tensors([output])}
+def _given(func: Any, args: Any, kwargs: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield each argument of a call: what the operator's schema says of it, and its value."""
+    for index, argument in enumerate(func._schema.arguments):
+        if index < len(args):
+            yield argument, args[index]
+        elif argument.name in kwargs:
+            yield argument, kwargs[argument.name]
+
+
+def _moved_bytes(func: Any, given: list[tuple[Any, Any]], output: Any) -> int:
+    """Return the bytes that an operator reads and writes; none for a view.
+
+    given: its arguments, as `_given` yields them. One that it changes is read and written, one
+    that it only fills, as `out`, is written.
+    """
+    if _is_view(func, [value for _, value in given], output):
+        return 0
+    name = func._overloadpacket.__name__
+    if name in LOOKUPS:
+        return 2 * _distinct_bytes([output])
+    written = [value for argument, value in given if _is_written(argument)]
+    read = [
+        value
+        for argument, value in given
+        if not (_is_written(argument) and (argument.kwarg_only or name in OVERWRITING))
+    ]
+    return _distinct_bytes(read) + _distinct_bytes([*written, output])
+
+
+def _is_view(func: Any, inputs: Iterable[Any], output: Any) -> bool:
+    """Return whether an operator moves nothing: its outputs are inputs, seen another way."""
     if func._schema.is_mutable:
-        return 2 * sum(read.values())
+        return torch.Tag.inplace_view in func.tags
     storages = {one.untyped_storage().data_ptr() for one in _tensors(inputs)}
     outputs = [one.untyped_storage().data_ptr() for one in _tensors([output])]
-    if outputs and all(one in storages for one in outputs):
-        return 0
-    if "embedding" in str(func):  # reads the rows that it is asked for, not the table
-        return 2 * sum(written.values())
-    return sum(read.values()) + sum(written.values())
+    return bool(outputs) and all(one in storages for one in outputs)
+
+
+def _is_written(argument: Any) -> bool:
+    alias = argument.alias_info
+    return alias is not None and alias.is_write and argument.name not in RARELY_WRITTEN
+
+
+def _distinct_bytes(values: Iterable[Any]) -> int:
+    """Return the memory of all tensors among the values, each once."""
+    return sum({one.data_ptr(): _bytes(one) for one in _tensors(values)}.values())
 
 
 def _bytes(tensor: Tensor) -> int:

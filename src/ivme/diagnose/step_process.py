@@ -16,6 +16,8 @@ from ivme.diagnose.child import serve
 from ivme.diagnose.targets import FILE, Target
 from ivme.errors import DeviceError, IvmeError, OutOfMemoryError, UsageError
 
+STEP_LIMIT, BUDGET = "--step-limit", "--budget"  # the options that set time limits
+LONGEST_POLL_S = 1e6  # a wait must fit into 32 bits of milliseconds
 DUMP_WAIT_S = 2.0  # for a hanging process to say where it is
 END_WAIT_S = 5.0  # for a process to end by itself
 
@@ -51,12 +53,17 @@ class StepProcess:
         self._process.start()
         theirs.close()
 
-    def request(self, name: str, limit_s: float, **arguments: Any) -> Any:
-        """Return the answer to a request; what takes longer than the limit is ended."""
+    def request(
+        self, name: str, limit_s: float, *, limit_option: str = STEP_LIMIT, **arguments: Any
+    ) -> Any:
+        """Return the answer to a request; what takes longer than the limit is ended.
+
+        limit_option: what on the command line raises the limit, for the message.
+        """
         try:
             self._connection.send((name, arguments))
-            if not self._connection.poll(limit_s):
-                raise self._hung(limit_s)
+            if not self._connection.poll(min(limit_s, LONGEST_POLL_S)):
+                raise self._hung(limit_s, limit_option)
             reply = self._connection.recv()
         except (EOFError, OSError) as error:
             raise self._died() from error
@@ -86,12 +93,12 @@ class StepProcess:
             return OutOfMemoryError(f"out of memory: {message}")
         return (UsageError if kind == "usage" else IvmeError)(message)
 
-    def _hung(self, limit_s: float) -> IvmeError:
+    def _hung(self, limit_s: float, limit_option: str) -> IvmeError:
         where = self._where_it_is()
         self._kill()
         return IvmeError(
             f"{self._target.reference}: no step ended within {limit_s:.0f} s{where}; mend it, or "
-            "raise --step-limit if it is that slow"
+            f"raise {limit_option} if it is that slow"
         )
 
     def _died(self) -> IvmeError:

@@ -27,7 +27,11 @@ SLACK = 1.3  # a busy machine makes steps slower than the first ones were
 
 
 class Sweep:
-    """The trials of one diagnosis; the baseline's process stays open throughout."""
+    """The trials of one diagnosis.
+
+    The baseline's process stays open, but for a look whether a variant fits into memory alone.
+    step_limit_s: for any step. compiling_s: for the first step of settings that compile, if more.
+    """
 
     def __init__(
         self,
@@ -35,13 +39,14 @@ class Sweep:
         context: BaseContext,
         *,
         step_limit_s: float,
+        compiling_s: float,
         seed: int,
         tell: Callable[[str], None],
         clock: Clock | None = None,
     ) -> None:
         self.trials: list[Trial] = []
         self._target, self._context, self._seed = target, context, seed
-        self._step_limit_s, self._tell = step_limit_s, tell
+        self._step_limit_s, self._compiling_s, self._tell = step_limit_s, compiling_s, tell
         self._clock = clock or SystemClock()
         self.baseline: Trial | None = None
 
@@ -49,12 +54,18 @@ class Sweep:
         """Open the set-up as it is; raises IvmeError where it does not run."""
         self.baseline = Trial(label=BASELINE, axis="", settings=settings)
         self.trials.append(self.baseline)
+        self.open_baseline()
+        return self.baseline
+
+    def open_baseline(self) -> None:
+        """Open the set-up as it is in a process that did nothing before; raises as `start`."""
+        assert self.baseline is not None
+        self.baseline.close()
         try:
             self._open(self.baseline)
         except IvmeError as error:
             self.baseline.failure = str(error)
             raise
-        return self.baseline
 
     def close(self) -> None:
         """End every process."""
@@ -67,14 +78,12 @@ class Sweep:
         budget_s: float,
         most_s: float | None = None,
         *,
-        first_step_s: float | None = None,
         is_needed: bool = False,
     ) -> None:
         """Measure the variants of some axes against the baseline, all in turns.
 
         budget_s: what they should take. most_s: what they may take where that is what a verdict
-        needs; variants that need more are left out, the others are not. first_step_s: for the
-        first step, where it may take longer than others: compiling. is_needed: measure them
+        needs; variants that need more are left out, the others are not. is_needed: measure them
         whatever it takes.
         """
         start_s, most_s = self._clock.now(), most_s or budget_s
@@ -87,16 +96,17 @@ class Sweep:
                 continue
             self._tell(f"{trial.label}: first steps")
             try:
-                self._open(trial, first_step_s)
+                self._open(trial)
                 is_open.append(trial)
-            except OutOfMemoryError as error:
+            except OutOfMemoryError:
                 trial.close()
-                if is_open:  # others hold memory: measure them, end them, try again alone
-                    self._compare(is_open, left_s / (1 + len(waiting)))
-                    is_open = []
-                    waiting.insert(0, trial)
+                if not is_open:
+                    self._try_alone(trial)
                     continue
-                self._give_up(trial, waiting, str(error))
+                # Others hold memory: measure them, end them, try again beside the baseline.
+                self._compare(is_open, left_s / (1 + len(waiting)))
+                is_open = []
+                waiting.insert(0, trial)
             except IvmeError as error:
                 trial.close()
                 trial.failure = str(error)
@@ -113,8 +123,27 @@ class Sweep:
         self.trials.append(trial)
         return trial
 
-    def _open(self, trial: Trial, limit_s: float | None = None) -> None:
-        trial.open(StepProcess(self._target, self._context), self._step_limit_s, limit_s)
+    def _open(self, trial: Trial) -> None:
+        process = StepProcess(self._target, self._context)
+        trial.open(process, self._step_limit_s, self._compiling_s)
+
+    def _try_alone(self, trial: Trial) -> None:
+        """Note whether a variant fits into memory that does not beside the baseline."""
+        assert self.baseline is not None
+        self._tell(f"{trial.label}: alone")
+        self.baseline.close()
+        try:
+            self._open(trial)
+            trial.fits_alone = True
+            trial.leave_out(
+                f"it fits into memory alone, but not beside {BASELINE}, so it cannot be compared"
+            )
+        except IvmeError as error:
+            trial.failure = str(error)
+            trial.is_out_of_memory = isinstance(error, OutOfMemoryError)
+        finally:
+            trial.close()
+        self.open_baseline()
 
     def _expected_s(self, settings: StepSettings) -> float:
         """Return about what a call takes, if tokens cost what they cost the baseline."""
@@ -151,26 +180,22 @@ class Sweep:
         return False
 
     def _is_too_large(self, trial: Trial) -> bool:
-        """Return whether a smaller one of its axis did not fit into memory; note it if so."""
+        """Return whether a smaller one of its axis took too much memory; note it if so."""
         if trial.axis not in SIZES:
             return False
         value = getattr(trial.settings, trial.axis)
         smaller = [
             one
             for one in self.trials
-            if one.is_out_of_memory
+            if (one.is_out_of_memory or one.fits_alone)
             and one.axis == trial.axis
             and getattr(one.settings, trial.axis) < value
         ]
         if smaller:
-            trial.leave_out(f"{smaller[0].label} does not fit into memory, and this is larger")
+            one = smaller[0]
+            beside = f" beside {BASELINE}" if one.fits_alone else ""
+            trial.leave_out(f"{one.label} does not fit into memory{beside}, and this is larger")
         return bool(smaller)
-
-    def _give_up(self, trial: Trial, waiting: list[Trial], reason: str) -> None:
-        """Note that a size does not fit, and leave out the larger ones of its axis."""
-        trial.failure, trial.is_out_of_memory = reason, True
-        for other in [one for one in waiting if self._is_too_large(one)]:
-            waiting.remove(other)
 
     def _compare(self, trials: list[Trial], budget_s: float) -> None:
         """Compare open trials with the baseline in turns, then end them."""

@@ -27,7 +27,7 @@ def find_target(name: str, *, texts: str | None = None, model_kind: str | None =
 
     A path that ends in .py, or is a file, is a Python file; the name of an MM-Rec preset, a folder
     with an MM-Rec config or that of a run, of which the newest whole checkpoint counts, is MM-Rec;
-    all else is a model for `ivme.models`.
+    all else is a model for `ivme.models`. A folder comes before a preset of its name.
 
     Raises UsageError for a Python file that is not there, a run without a whole checkpoint, or an
     option that the kind has no use for.
@@ -48,10 +48,10 @@ def _kind_of(name: str) -> tuple[str, str]:
             raise UsageError(f"no file {name}; give a Python file that offers make_step()")
         return FILE, str(path)
     bare = name.removeprefix(PREFIX)
-    if bare in MM_REC_PRESETS:
+    if bare in MM_REC_PRESETS and not path.exists():
         return MM_REC, bare
-    if _model_type(path) == "mm_rec":
-        return MM_REC, str(path)
+    if _model_type(path) == "mm_rec":  # by a path that is never the name of a preset
+        return MM_REC, str(path.absolute() if str(path) in MM_REC_PRESETS else path)
     if not (path / "config.json").is_file() and any(path.glob(CHECKPOINTS)):
         return MM_REC, str(_newest_checkpoint(path))
     if bare in PRESETS and not path.exists():

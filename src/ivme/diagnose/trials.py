@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ivme.diagnose.settings import StepSettings
-from ivme.diagnose.step_process import StepProcess
+from ivme.diagnose.step_process import BUDGET, STEP_LIMIT, StepProcess
 from ivme.errors import IvmeError
 from ivme.measure.records import Comparison, Measurement
 from ivme.measure.statistics import median
@@ -37,23 +37,24 @@ class Trial:
     notes: list[str] = field(default_factory=list)
     comparison: Comparison | None = None
     failure: str | None = None
-    is_left_out: bool = False  # never tried; `failure` says why
+    is_left_out: bool = False  # never compared; `failure` says why
     is_out_of_memory: bool = False
+    fits_alone: bool = False  # into memory, but not beside the baseline
 
-    def open(
-        self, process: StepProcess, step_limit_s: float, first_limit_s: float | None = None
-    ) -> None:
+    def open(self, process: StepProcess, step_limit_s: float, compiling_s: float) -> None:
         """Build the step in a new process and warm it up.
 
-        first_limit_s: for the first step, which may compile; None: as for any other.
+        compiling_s: that the first step may take where it compiles, if the limit allows less.
         """
         self.process = process
         settings = self.settings.as_dict()
         built = process.request("build", BUILD_STEPS * step_limit_s, settings=settings)
-        self.tokens, self.items = built["tokens"], built["items"]
-        self.notes += built["notes"]
-        first = process.request("run", first_limit_s or step_limit_s, steps=1)
-        is_slow = first_limit_s is None and first["seconds"][0] > SLOW_STEP_S
+        self.tokens, self.items, self.notes = built["tokens"], built["items"], built["notes"]
+        first_s, option = step_limit_s, STEP_LIMIT
+        if self.settings.compile and compiling_s > step_limit_s:
+            first_s, option = compiling_s, BUDGET
+        first = process.request("run", first_s, limit_option=option, steps=1)
+        is_slow = not self.settings.compile and first["seconds"][0] > SLOW_STEP_S
         steps = 1 if is_slow else WARMUP_STEPS
         warm = process.request("run", steps * step_limit_s, steps=steps)
         self.first_step_s, self.expected_step_s = first["seconds"][0], min(warm["seconds"])

@@ -77,18 +77,23 @@ def _worker_columns(ran: Sequence[Measurement]) -> list[Column]:
 
 
 def _charts(record: Record, axis: str) -> list[Chart]:
-    """Return how speed and memory move with one setting; none where it was not turned."""
+    """Return how speed and memory move with one setting; none where it was not turned.
+
+    A trial that failed in its turns has no speed.
+    """
     trials = [one for one in record.measurements if one.facts.get("axis") == axis]
     trials = [one for one in trials if samples(one, "step") and _is_plain(one, axis)]
     first = diagnosed(record)
     if not trials or first is None:
         return []
     found = {one.variant: one for one in record.comparisons}
-    speeds = [_speed_point(one, found.get(one.label), axis) for one in trials]
-    speeds.append(Point(x=first[0].configuration[axis], y=1.0))
-    charts: list[Chart] = [
-        _line_chart(f"Throughput by {LINES[axis]}", LINES[axis], "times as fast", speeds)
-    ]
+    compared = [one for one in trials if one.label in found]
+    charts: list[Chart] = []
+    if compared:
+        speeds = [_speed_point(one, found[one.label], axis) for one in compared]
+        speeds.append(Point(x=first[0].configuration[axis], y=1.0))
+        title = f"Throughput by {LINES[axis]}"
+        charts.append(_line_chart(title, LINES[axis], "times as fast", speeds))
     if axis in ("batch_size", "sequence_length"):
         charts.append(_memory_chart([first[0], *trials], axis))
     return charts
@@ -99,12 +104,9 @@ def _is_plain(trial: Measurement, axis: str) -> bool:
     return axis != "workers" or "prefetch" not in trial.label
 
 
-def _speed_point(trial: Measurement, comparison: Comparison | None, axis: str) -> Point:
-    x = trial.configuration[axis]
-    if comparison is None:
-        return Point(x=x, y=1.0)
+def _speed_point(trial: Measurement, comparison: Comparison, axis: str) -> Point:
     interval = speedup_interval(comparison.interval)
-    return Point(x=x, y=1 / comparison.ratio, interval=interval)
+    return Point(x=trial.configuration[axis], y=1 / comparison.ratio, interval=interval)
 
 
 def _memory_chart(trials: Sequence[Measurement], axis: str) -> LineChart:

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 from transformers.configuration_utils import PreTrainedConfig
 
 from mm_rec.errors import ConfigError
+from mm_rec.ops.checks import INPUT_SCALES
 from mm_rec.presets import PRESETS
 
 RECURRENCES = ("parallel", "exact")
-INPUT_SCALES = ("convex", "variance")
 # Time constants, in tokens, of the memory banks: token, block, sequence, long-term.
 MEMORY_TIME_SCALES = (16.0, 128.0, 1024.0, 8192.0)
 

@@ -105,9 +105,12 @@ class AdaptiveLearningRateScheduler:
     def _is_better(self, metric: float) -> bool:
         if not math.isfinite(metric):
             return False
+        if math.isinf(self.best):
+            return True
+        share = math.copysign(self.threshold, self.best)  # better, whichever sign the best has
         if self.mode == "min":
-            return metric < self.best * (1 - self.threshold)
-        return metric > self.best * (1 + self.threshold)
+            return metric < self.best * (1 - share)
+        return metric > self.best * (1 + share)
 
     def _reduce(self) -> bool:
         """Lower `scale` and the optimizer's rates; return whether any of them could be."""

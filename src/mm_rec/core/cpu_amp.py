@@ -5,6 +5,7 @@ the kernels convert to fp32 and back, which is slower than fp32 alone.
 """
 
 import warnings
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -162,10 +163,11 @@ def has_bfloat16(flags: frozenset[str]) -> bool:
     return not BFLOAT16_FLAGS.isdisjoint(flags)
 
 
+@cache
 def processor_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     """Return the names of the instruction sets of this processor, as Linux calls them.
 
-    Where there is no such file, those that torch knows of.
+    Where there is no such file, those that torch knows of. Read once.
     """
     try:
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")

@@ -16,7 +16,9 @@ from torch.optim import Optimizer
 
 from mm_rec.core.cpu_amp import has_bfloat16, processor_flags
 from mm_rec.core.projections import InputProjections
+from mm_rec.core.quantization import stored_weight
 from mm_rec.core.recurrence import ShortTermRecurrence
+from mm_rec.errors import ConfigError
 
 MOMENTUM = 0.95
 ITERATIONS = 5
@@ -25,6 +27,8 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 # J. Liu et al., "Muon is scalable for LLM training" (2025): times the root of the longer side, the
 # update of an entry is as large as AdamW's, and one learning rate serves both.
 SCALE = 0.2
+# How the names of maps end: as they are, and prepared for int8.
+WEIGHTS = (".weight", ".weight.original")
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Muon(Optimizer):
         adamw_groups: What AdamW would be given for the whole model, with its weight decay.
         lr: Learning rate of both.
         betas: Of AdamW.
+
+    Raises ConfigError for a model without such maps.
     """
 
     def __init__(
@@ -61,15 +67,17 @@ class Muon(Optimizer):
         betas: tuple[float, float],
     ) -> None:
         pieces = list(_pieces(model))
+        if not pieces:
+            raise ConfigError("Muon: expected a model with linear maps in its layers; use AdamW.")
         maps = {id(piece.weight) for piece in pieces}
         groups = [_divided(group, maps, inside=True) for group in adamw_groups]
         rest = [_divided(group, maps, inside=False) for group in adamw_groups]
-        super().__init__([one for one in (*groups, *rest) if one["params"]], {"lr": lr})
         self._adamw = torch.optim.AdamW(
             [one for one in rest if one["params"]], lr=lr, betas=betas, fused=True
         )
-        self._adamw.state = self.state
-        self._maps = self.param_groups[: -len(self._adamw.param_groups)]
+        own = [one for one in groups if one["params"]]
+        super().__init__([*own, *self._adamw.param_groups], {"lr": lr})
+        self._map_groups = len(own)
         self._by_shape: dict[tuple[int, int], list[_Piece]] = {}
         for piece in pieces:
             rows, columns = piece.of(piece.weight).shape
@@ -80,12 +88,11 @@ class Muon(Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Change all weights that have gradients; closure: not supported, as there is no need."""
         assert closure is None
-        for group, own in zip(
-            self._adamw.param_groups, self.param_groups[len(self._maps) :], strict=True
-        ):
-            group["lr"] = own["lr"]
+        maps = self._maps
+        # Anew in each step: load_state_dict puts others in their place.
+        self._adamw.state, self._adamw.param_groups = self.state, self.param_groups[len(maps) :]
         self._adamw.step()
-        for group in self._maps:
+        for group in maps:
             weights = [one for one in group["params"] if one.grad is not None]
             if weights:
                 torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
@@ -96,8 +103,13 @@ class Muon(Optimizer):
                 parts = [one.of(momenta[id(one.weight)]) for one in present]
                 scale = SCALE * math.sqrt(longer)
                 for piece, update in zip(present, _orthogonal(parts), strict=True):
-                    rate = self._maps[0]["lr"] * scale
+                    rate = maps[0]["lr"] * scale
                     piece.of(piece.weight).add_(update, alpha=-rate)
+
+    @property
+    def _maps(self) -> list[dict[str, Any]]:
+        """The groups of the linear maps."""
+        return self.param_groups[: self._map_groups]
 
     def _momenta(self) -> dict[int, Tensor]:
         """Return Nesterov's momentum by the id of its weight, with this step's gradients in it."""
@@ -143,12 +155,12 @@ def _pieces(model: nn.Module) -> Iterator[_Piece]:
     for module in model.modules():
         if isinstance(module, InputProjections) and module.use_hem:
             parts = _slices(list(module.widths.values()))
-            fused[id(module.W_fused.weight)] = [(one, whole) for one in parts]
+            fused[id(stored_weight(module.W_fused))] = [(one, whole) for one in parts]
         elif isinstance(module, ShortTermRecurrence):
             parts = _slices([module.W_m.out_features] * 2)
-            fused[id(module.W_m.weight)] = [(whole, one) for one in parts]
+            fused[id(stored_weight(module.W_m))] = [(whole, one) for one in parts]
     for name, weight in model.named_parameters():
-        if ".layers." in f".{name}" and weight.ndim == 2 and name.endswith(".weight"):
+        if ".layers." in f".{name}" and weight.ndim == 2 and name.endswith(WEIGHTS):
             for rows, columns in fused.get(id(weight), [(whole, whole)]):
                 yield _Piece(weight, rows, columns)
 

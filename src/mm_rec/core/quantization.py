@@ -166,7 +166,7 @@ def _quantize(model: MMRecForCausalLM) -> tuple[Matrices, dict[str, Tensor]]:
     matrices: Matrices = {}
     for name, module in _quantized_modules(model):
         if module is not model.lm_head:  # the embedding's
-            weight = _stored_weight(module).float()
+            weight = stored_weight(module).float()
             scale = row_scales(weight)
             block, zero_points = (1, weight.shape[1]), torch.zeros_like(scale, dtype=torch.int32)
             integers = quantize_affine(
@@ -199,7 +199,7 @@ def _quantized_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, module
 
 
-def _stored_weight(module: nn.Module) -> Tensor:
+def stored_weight(module: nn.Module) -> Tensor:
     """Return the weight that is trained, which rounding has not touched."""
     if parametrize.is_parametrized(module):
         module = cast(Any, module).parametrizations.weight

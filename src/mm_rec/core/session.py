@@ -95,6 +95,8 @@ def model_digest(model: PreTrainedModel) -> str:
     base = f"{model.base_model_prefix}."
     weights = {name.removeprefix(base): value for name, value in weights.items()}
     usage = [config.recurrence, config.num_heads, config.memory_time_scales, config.norm_eps]
+    if config.input_scale != "convex":  # left out, the digests of older sessions stay the same
+        usage.append(config.input_scale)
     return hashlib.sha256(f"{json.dumps(usage)} {_digest(weights)}".encode()).hexdigest()
 
 

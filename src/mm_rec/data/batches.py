@@ -17,8 +17,8 @@ from torch import Tensor
 from mm_rec.data.mapped_tokens import TokenFile
 from mm_rec.data.permutation import mix, permute
 from mm_rec.errors import ConfigError, DataError
+from mm_rec.ops.cross_entropy import IGNORED_LABEL
 
-IGNORED_LABEL = -100
 Batch = tuple[Tensor, Tensor]
 
 

@@ -95,7 +95,7 @@ def prepare(
     if (prepared := _open_prepared(folder, inputs)) is not None:
         return prepared
     folder.mkdir(parents=True, exist_ok=True)
-    with _only_one(folder):
+    with only_one(folder):
         if (prepared := _open_prepared(folder, inputs)) is None:
             _Preparation(source, tokenizer, folder, inputs, on_progress).run()
             prepared = _open_prepared(folder, inputs)
@@ -267,8 +267,11 @@ def _batches(parts: Iterator[Part], skipped: int) -> Iterator[list[Part]]:
 
 
 @contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system lets go of when the process ends, however."""
+def only_one(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the system lets go of when the process ends, however.
+
+    Raises DataError if another process holds it.
+    """
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -5,6 +5,8 @@ import torch
 from mm_rec.errors import ConfigError, ShapeError
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
+# What i * z is multiplied by where the state keeps a: 1 - a, or sqrt(1 - a^2).
+INPUT_SCALES = ("convex", "variance")
 
 
 def state_dtype(sequence: torch.Tensor) -> torch.dtype:

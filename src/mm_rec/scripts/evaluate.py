@@ -1,7 +1,8 @@
-"""How well a trained model predicts a text: `python -m mm_rec.scripts.evaluate --model RUN FILE`.
+"""Judge a trained model: `python -m mm_rec.scripts.evaluate --model RUN --data FILE`.
 
-Prints loss, perplexity and bits per byte; --by_position tells whether a longer text before a token
-helps. Texts are read in pieces, so that neither a long context nor a large file takes more memory.
+Prints loss, perplexity and bits per byte of a text; --by_position tells whether more text before a
+token helps. Texts are read in pieces, so that neither a long context nor a large file takes more
+memory.
 """
 
 import json

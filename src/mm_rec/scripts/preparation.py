@@ -1,18 +1,39 @@
 """From the settings of a run to its tokenizer and token files, made once and kept."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from mm_rec.data.documents import DocumentSource, TextFiles, Texts
+from mm_rec.data.documents import Document, DocumentSource, TextFiles, Texts
 from mm_rec.data.text_formats import ReadingCounts
-from mm_rec.data.token_file import TokenFiles, prepare
+from mm_rec.data.token_file import TokenFiles, only_one, prepare
 from mm_rec.data.tokenizers import KINDS, Tokenizer, load_tokenizer, train_tokenizer
 from mm_rec.training.configuration import TrainingConfig
+from mm_rec.whole_file import whole_file
 
 ORIGIN_FILE = "origin.json"  # what a kept tokenizer was trained on
 MOST_TRAINING_CHARACTERS = 100_000_000  # of byte pairs: more changes little, and takes memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedDocuments:
+    """Documents that call `watch` before each one that is read; what it raises ends the reading."""
+
+    documents: DocumentSource
+    watch: Callable[[], None]
+
+    @property
+    def identity(self) -> str:
+        """That of the documents."""
+        return self.documents.identity
+
+    def read(self, counts: ReadingCounts) -> Iterator[Document]:
+        """Yield the documents, and count them."""
+        for document in self.documents.read(counts):
+            self.watch()
+            yield document
 
 
 def documents_of(config: TrainingConfig) -> DocumentSource:
@@ -27,7 +48,8 @@ def documents_of(config: TrainingConfig) -> DocumentSource:
 def prepare_tokenizer(config: TrainingConfig, documents: DocumentSource) -> Tokenizer:
     """Return the tokenizer of a run: loaded if it is kept, else trained and kept.
 
-    Raises ConfigError or DataError for a kind, folder or documents that cannot be used.
+    Raises ConfigError or DataError for a kind, folder or documents that cannot be used, and if
+    another process is preparing the same folder.
     """
     assert config.tokenizer is not None
     assert config.vocab_size is not None
@@ -39,18 +61,24 @@ def prepare_tokenizer(config: TrainingConfig, documents: DocumentSource) -> Toke
     if _read_origin(folder) == origin:
         return load_tokenizer(folder)
     vocab_size = 257 if config.tokenizer == "bytes" else config.vocab_size
-    tokenizer = train_tokenizer(config.tokenizer, _texts(documents, config.tokenizer), vocab_size)
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(folder)
-    (folder / ORIGIN_FILE).write_text(json.dumps(origin), encoding="utf-8")
+    with only_one(folder):
+        texts = _texts(documents, config.tokenizer)
+        tokenizer = train_tokenizer(config.tokenizer, texts, vocab_size)
+        _keep(tokenizer, folder, origin)
     return tokenizer
 
 
+def _keep(tokenizer: Tokenizer, folder: Path, origin: list) -> None:
+    """Write the tokenizer, and last what it was made of; before that, nothing vouches for it."""
+    (folder / ORIGIN_FILE).unlink(missing_ok=True)
+    tokenizer.save(folder)
+    with whole_file(folder / ORIGIN_FILE) as draft:
+        draft.write_text(json.dumps(origin), encoding="utf-8")
+
+
 def prepare_tokens(
-    config: TrainingConfig,
-    documents: DocumentSource,
-    tokenizer: Tokenizer,
-    on_progress: Callable[[int, int], None] | None = None,
+    config: TrainingConfig, documents: DocumentSource, tokenizer: Tokenizer
 ) -> TokenFiles:
     """Return the token files of a run, made now unless they are there."""
     assert config.prepared_dir is not None
@@ -60,7 +88,6 @@ def prepare_tokens(
         Path(config.prepared_dir) / "tokens",
         validation_share=config.validation_share,
         validation=config.validation,
-        on_progress=on_progress,
     )
 
 

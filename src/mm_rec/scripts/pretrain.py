@@ -57,8 +57,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(given: dict[str, Any], place: "Place", stop: "StopRequest") -> int:
-    import signal
-
     say: Say = _say if place.is_first else (lambda text: None)
     with _shown_warnings(say):
         config, checkpoint = _settings(given, place, say)
@@ -68,7 +66,14 @@ def _run(given: dict[str, Any], place: "Place", stop: "StopRequest") -> int:
         finally:
             if lock is not None:
                 lock.release()
-    return FAILED if stop.signal is signal.SIGINT and not summary.is_complete else 0
+    return 0 if summary.is_complete else _status_of(stop)
+
+
+def _status_of(stop: "StopRequest") -> int:
+    """Return the status to end with before the end: schedulers expect 0, people are told 1."""
+    import signal
+
+    return FAILED if stop.signal is signal.SIGINT else 0
 
 
 def _settings(
@@ -85,7 +90,11 @@ def _settings(
     checkpoint = load_newest(source, say)
     names = {field.name for field in dataclasses.fields(TrainingConfig)}
     own = {name: value for name, value in checkpoint.state["settings"].items() if name in names}
-    own["checkpoint_dir"] = str(checkpoint.folder.parent)
+    former, here = Path(own["checkpoint_dir"]), checkpoint.folder.parent
+    prepared = Path(own["prepared_dir"])
+    if prepared.is_relative_to(former):  # it came along, if the run was moved or copied
+        own["prepared_dir"] = str(here / prepared.relative_to(former))
+    own["checkpoint_dir"] = str(here)
     for name in FIXED:
         if name in given and given[name] != own[name]:
             raise ConfigError(
@@ -93,8 +102,8 @@ def _settings(
                 "that, or start anew without --resume_from."
             )
     # The number of processes may differ from before, and where the data lie.
-    here = {"parallel": None, "resume_from": None}
-    return resolve(TrainingConfig(**{**own, **here, **given})), checkpoint
+    left_open = {"parallel": None, "resume_from": None}
+    return resolve(TrainingConfig(**{**own, **left_open, **given})), checkpoint
 
 
 def _lock(config: TrainingConfig, checkpoint: "Checkpoint | None", place: "Place") -> Any:
@@ -128,7 +137,7 @@ def _check_run(folder: Path, checkpoint: "Checkpoint | None") -> None:
                 f"{folder}, or name another folder with --checkpoint_dir."
             )
         return
-    later = [one for one in present if step_of(one) > step_of(checkpoint.folder)]
+    later = [one for one in present if step_of(one) > checkpoint.step]
     for one in later:
         if find_damage(one) is None:
             raise ConfigError(
@@ -154,6 +163,7 @@ def _train(
         return_freed_memory()
     else:
         keep_freed_memory()
+    _note_few_evaluations(config, say)
     tokenizer, files = _prepare(config, checkpoint, place, stop, say)
     model = build_model(config, tokenizer)
     parameters = sum(one.numel() for one in model.parameters())
@@ -191,6 +201,18 @@ def _train(
     return summary
 
 
+def _note_few_evaluations(config: TrainingConfig, say: Say) -> None:
+    """Say so where the run ends before its learning rate could be adapted."""
+    if not config.use_adaptive_lr or config.max_steps is None:
+        return
+    count, least = (config.max_steps - 1) // config.eval_interval, config.adaptive_lr_patience + 2
+    if count < least:  # the first is what the others are compared with
+        say(
+            f"--use_adaptive_lr changes nothing here: {count} evaluations on the way, and it takes "
+            f"{least} to lower the rate; lower --eval_interval or --adaptive_lr_patience."
+        )
+
+
 def _export(
     config: TrainingConfig, trainer: "Trainer", summary: "Summary", tokenizer: "Tokenizer"
 ) -> list[tuple[str, str]]:
@@ -198,8 +220,7 @@ def _export(
     if not config.use_qat or not summary.is_complete:
         return []
     from mm_rec.core.quantization import convert, export_int8
-    from mm_rec.training.checkpoint import WEIGHTS_FILE
-    from mm_rec.training.model_folder import plain_copy
+    from mm_rec.training.model_folder import WEIGHTS_FILE, plain_copy
 
     plain = plain_copy(trainer.model)
     before, after = trainer.evaluate(plain), trainer.evaluate(convert(plain))
@@ -228,15 +249,20 @@ def _prepare(
     """Return tokenizer and tokens; the first process makes them while the others wait."""
     from ivme.models.quiet import quiet_libraries
     from mm_rec.data.tokenizers import load_tokenizer
-    from mm_rec.scripts.preparation import documents_of, prepare_tokenizer, prepare_tokens
+    from mm_rec.scripts.preparation import (
+        WatchedDocuments,
+        documents_of,
+        prepare_tokenizer,
+        prepare_tokens,
+    )
     from mm_rec.training.distributed import from_first
 
-    def obey(done: int, total: int) -> None:
+    def obey() -> None:
         if stop.is_made:
-            say(f"stopped after {done / total:.0%} of the text; the next start goes on from there")
-            raise SystemExit(0)
+            say("stopped while the data were prepared; the next start goes on from what is kept")
+            raise SystemExit(_status_of(stop))
 
-    documents = documents_of(config)
+    documents = WatchedDocuments(documents=documents_of(config), watch=obey)
     for turn in (True, False):  # the first process, then the others
         if place.is_first is turn:
             with quiet_libraries():
@@ -245,7 +271,7 @@ def _prepare(
                     if checkpoint is None
                     else load_tokenizer(checkpoint.folder)
                 )
-            files = prepare_tokens(config, documents, tokenizer, obey)
+            files = prepare_tokens(config, documents, tokenizer)
         from_first(None, place)
     say(
         f"data: {len(files.train):,} tokens to train on, {len(files.validation):,} held out "
@@ -287,7 +313,7 @@ def _product_rate(config: TrainingConfig, place: "Place") -> float | None:
     if ceilings is None:
         _say("the machine's own rate is not known: `ivme doctor` measures it, once")
         return None
-    best = ceilings.best_product("bf16" if config.use_amp else "fp32", place.device.type)
+    best = ceilings.best_product("bf16" if config.use_amp else "fp32", str(place.device))
     return None if best is None else best.operations_per_s
 
 

@@ -121,10 +121,10 @@ def _rows(record: BenchmarkRecord) -> list[tuple[str, str]]:
             f"one token at a time ({record.decode_implementation})",
             f"{record.decode_tokens_per_s:,.0f} tokens/s",
         ),
-        ("peak memory", f"{record.memory_mb:.1f} MB"),
+        ("peak memory", f"{record.memory_mb:.1f} MiB"),
     ]
     if record.cuda_memory_mb is not None:
-        rows.append(("peak CUDA memory", f"{record.cuda_memory_mb:.1f} MB"))
+        rows.append(("peak CUDA memory", f"{record.cuda_memory_mb:.1f} MiB"))
     return rows
 
 
@@ -135,6 +135,7 @@ def _meter(label: str, subject: Subject, tokens: int) -> "PerformanceMeter":
         label,
         items_per_call=subject.batch_size,
         tokens_per_call=subject.batch_size * tokens,
+        device=subject.device,
         configuration={**subject.settings(), "tokens": tokens, "model": "mm_rec"},
         warmup_calls=WARMUP_CALLS,
     )

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from mm_rec.errors import CheckpointError
 from mm_rec.training.files import MANIFEST, find_damage, remove_folder, write_folder
+from mm_rec.training.model_folder import WEIGHTS_FILE
 
 FORMAT = "mm_rec.checkpoint"
 FORMAT_VERSION = 1
 TENSORS_FILE = "training.safetensors"
 STATE_FILE = "training.json"
-WEIGHTS_FILE = "model.safetensors"
 PREFIX = "step-"
 _TENSOR = "__tensor__"
 
@@ -34,6 +34,11 @@ class Checkpoint:
     weights: dict[str, Tensor]
     state: dict[str, Any]
 
+    @property
+    def step(self) -> int:
+        """The step after which it was saved, whatever its folder is called by now."""
+        return int(self.state["step"])
+
 
 def checkpoint_folder(run_folder: Path, step: int) -> Path:
     """Return the folder of the checkpoint after so many steps."""
@@ -41,14 +46,19 @@ def checkpoint_folder(run_folder: Path, step: int) -> Path:
 
 
 def step_of(folder: Path) -> int:
-    """Return the step of a checkpoint's folder."""
+    """Return the step of a checkpoint's folder, from its name."""
     return int(folder.name.removeprefix(PREFIX))
 
 
 def list_checkpoints(run_folder: Path) -> list[Path]:
     """Return the folders of all checkpoints, damaged ones too, the newest first."""
-    found = [path for path in run_folder.glob(f"{PREFIX}*") if path.name[len(PREFIX) :].isdigit()]
+    found = [path for path in run_folder.glob(f"{PREFIX}*") if _is_numbered(path)]
     return sorted(found, key=step_of, reverse=True)
+
+
+def _is_numbered(folder: Path) -> bool:
+    """Return whether a folder is called as `checkpoint_folder` calls one."""
+    return folder.name.startswith(PREFIX) and folder.name.removeprefix(PREFIX).isdecimal()
 
 
 def save_checkpoint(
@@ -137,10 +147,28 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _candidates(source: Path) -> list[Path]:
     """Return the checkpoints to try, newest first: those of a run, or one and its elders."""
-    if (source / MANIFEST).exists() or source.name.startswith(PREFIX):
-        siblings = list_checkpoints(source.parent)
-        return [path for path in siblings if step_of(path) <= step_of(source)]
-    return list_checkpoints(source)
+    if found := list_checkpoints(source):
+        return found
+    # "." and links have no name of their own.
+    folder = source if _is_numbered(source) else source.resolve()
+    if _is_numbered(folder):
+        return _up_to(step_of(folder), folder.parent)
+    if not (folder / MANIFEST).exists():
+        return []
+    return [folder, *_up_to(_read_step(folder), folder.parent)]  # renamed, or a copy
+
+
+def _up_to(step: int, run_folder: Path) -> list[Path]:
+    """Return the checkpoints of a run after so many steps or fewer, the newest first."""
+    return [path for path in list_checkpoints(run_folder) if step_of(path) <= step]
+
+
+def _read_step(folder: Path) -> int:
+    """Return the step that a checkpoint tells; -1 if it does not."""
+    try:
+        return int(json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return -1
 
 
 def _take_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:

@@ -125,6 +125,13 @@ class TrainingConfig:
             )
         if self.schedule_by == "time" and self.max_minutes is None:
             raise ConfigError("--schedule_by time: expected --max_minutes with it.")
+        if self.schedule_by == "steps" and self.max_minutes is not None and self.max_steps is None:
+            raise ConfigError("--schedule_by steps: expected --max_steps beside --max_minutes.")
+        if self.use_adaptive_lr and not self.eval_interval:
+            raise ConfigError(
+                "--use_adaptive_lr: expected --eval_interval of at least 1, not 0: it acts on "
+                "evaluations on the way."
+            )
 
     def changed(self, **settings: Any) -> "TrainingConfig":
         """Return a copy with some settings replaced."""

@@ -101,7 +101,7 @@ class Trainer:
 
     def _run(self) -> Summary:
         config = self.config
-        saved_at = None if self._resumed_from is None else self.step
+        saved_at = self.step if self._is_kept() else None
         self._agree()
         while not (self._is_done or self._is_asked_to_stop):
             self._one_step()
@@ -125,6 +125,11 @@ class Trainer:
         )
         self._listener.ended(summary)
         return summary
+
+    def _is_kept(self) -> bool:
+        """Return whether the checkpoint that the run goes on from is one of its own folder's."""
+        own = checkpoint_folder(self._run_folder, self.step)
+        return self._resumed_from is not None and self._resumed_from.resolve() == own.resolve()
 
     def evaluate(self, model: nn.Module | None = None) -> Evaluation:
         """Return how well the model, or another one, predicts the whole validation text, in fp32.

@@ -31,25 +31,50 @@ METRICS = st.lists(st.one_of(st.floats(0.5, 2), st.just(math.nan), st.just(math.
     patience=st.integers(0, 3),
     cooldown=st.integers(0, 3),
     threshold=st.sampled_from([0, 1e-4, 0.1]),
+    sign=st.sampled_from([1, -1]),
 )
 def test_alone_it_does_what_reduce_on_plateau_does(
-    metrics, mode, factor, patience, cooldown, threshold
+    metrics, mode, factor, patience, cooldown, threshold, sign
 ):
     if mode == "max":  # torch takes an infinite maximum for progress, for ever
         metrics = [0.0 if metric == math.inf else metric for metric in metrics]
     arguments = {
-        "mode": mode, "factor": factor, "patience": patience, "cooldown": cooldown,
-        "threshold": threshold,
+        "factor": factor, "patience": patience, "cooldown": cooldown, "threshold": threshold
     }  # fmt: skip
+    # Torch takes a worse negative metric for progress: it is given the same ones above zero.
+    own_mode = mode if sign == 1 else {"min": "max", "max": "min"}[mode]
     ours, theirs = make_optimizer(0.1, 0.01), make_optimizer(0.1, 0.01)
-    scheduler = AdaptiveLearningRateScheduler(ours, min_lr=1e-3, **arguments)
-    reference = ReduceLROnPlateau(theirs, min_lr=1e-3, eps=0, **arguments)
+    scheduler = AdaptiveLearningRateScheduler(ours, mode=own_mode, min_lr=1e-3, **arguments)
+    reference = ReduceLROnPlateau(theirs, mode=mode, min_lr=1e-3, eps=0, **arguments)
     for metric in metrics:
         before = rates_of(ours)
-        assert scheduler.step(metric) == (rates_of(ours) != before)
+        assert scheduler.step(sign * metric) == (rates_of(ours) != before)
         reference.step(metric)
         assert rates_of(ours) == rates_of(theirs)
     assert rates_of(ours)[0] == pytest.approx(0.1 * scheduler.scale)
+
+
+@settings(deadline=None)
+@given(
+    metrics=st.lists(st.floats(-2, 2), min_size=1, max_size=40),
+    mode=st.sampled_from(["min", "max"]),
+    threshold=st.sampled_from([0, 1e-4, 0.1, 1.0]),
+)
+@example(metrics=[-1.0, -0.99995], mode="min", threshold=1e-4)
+@example(metrics=[1.0, 0.5], mode="min", threshold=1.0)
+def test_the_best_metric_is_never_replaced_by_a_worse_one(metrics, mode, threshold):
+    scheduler = AdaptiveLearningRateScheduler(
+        make_optimizer(0.1), mode=mode, patience=100, threshold=threshold
+    )
+    scheduler.step(metrics[0])
+    assert scheduler.best == metrics[0]
+    for metric in metrics[1:]:
+        before = scheduler.best
+        scheduler.step(metric)
+        if scheduler.best != before:
+            assert scheduler.best == metric
+            gain = before - metric if mode == "min" else metric - before
+            assert gain > 0
 
 
 def test_beside_a_schedule_the_rates_are_the_schedules_times_the_scale():

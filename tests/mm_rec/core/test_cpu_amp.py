@@ -77,6 +77,14 @@ def test_bfloat16_is_read_from_the_processors_flags(tmp_path, line, expected):
     assert has_bfloat16(processor_flags(cpuinfo)) == expected
 
 
+def test_the_flags_of_a_processor_are_read_once(tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("flags\t\t: fpu amx_bf16\n")
+    assert has_bfloat16(processor_flags(cpuinfo))
+    cpuinfo.write_text("flags\t\t: fpu\n")
+    assert has_bfloat16(processor_flags(cpuinfo))
+
+
 def test_without_that_file_torch_is_asked(tmp_path):
     known = torch.cpu.get_capabilities()
     expected = bool(known.get("avx512_bf16") or known.get("amx_bf16") or known.get("bf16"))

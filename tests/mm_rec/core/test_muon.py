@@ -1,8 +1,12 @@
+import copy
+
 import pytest
 import torch
 
-from mm_rec.core.muon import Muon, _orthogonal
+from mm_rec.core.muon import Muon, _orthogonal, _pieces
 from mm_rec.core.projections import set_hem
+from mm_rec.core.quantization import prepare_qat
+from mm_rec.errors import ConfigError
 from mm_rec.training.schedule import parameter_groups
 
 RATE = 1e-2
@@ -58,6 +62,44 @@ def test_fused_projections_learn_as_separate_ones_do(make_model, make_ids):
     changed = separate.state_dict()
     for name, weight in fused.state_dict().items():
         assert torch.allclose(weight, changed[name], atol=2e-2 * RATE), name
+
+
+@pytest.mark.parametrize("use_hem", [True, False])
+def test_a_model_prepared_for_int8_has_the_same_maps(make_model, make_ids, use_hem):
+    model = make_model(use_hem=use_hem)
+    plain = list(_pieces(model))
+    prepare_qat(model)
+    prepared = list(_pieces(model))
+    assert len(prepared) == len(plain)
+    for one, other in zip(prepared, plain, strict=True):
+        assert one.weight is other.weight
+        assert (one.rows, one.columns) == (other.rows, other.columns)
+    optimizer = make(model)
+    train(model, optimizer, make_ids(2, 20))
+    assert all(set(optimizer.state[one.weight]) == {"momentum"} for one in plain)
+
+
+def test_a_model_without_maps_is_refused():
+    with pytest.raises(ConfigError, match="expected a model with linear maps in its layers"):
+        make(torch.nn.Linear(2, 2))
+
+
+def test_a_loaded_state_goes_on_as_if_never_interrupted(make_model, make_ids):
+    whole, resumed = make_model(), make_model()
+    ids, first = make_ids(2, 20), make(whole)
+    train(whole, first, ids, steps=2)
+    resumed.load_state_dict(whole.state_dict())
+    second = make(resumed)
+    train(resumed, second, ids)  # what it learned by itself is replaced
+    resumed.load_state_dict(whole.state_dict())
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    for optimizer in (first, second):
+        for group in optimizer.param_groups:
+            group["lr"] = RATE / 2
+    train(whole, first, ids, steps=2)
+    train(resumed, second, ids, steps=2)
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, resumed.state_dict()[name]), name
 
 
 def test_the_rate_of_every_group_is_followed(make_model, make_ids):

@@ -68,7 +68,8 @@ def test_foreign_files_are_refused(model, tmp_path):
 
 
 def test_a_session_of_another_model_is_refused(make_model, saved):
-    for other in (make_model(seed=4), make_model(recurrence="exact"), make_model(num_layers=3)):
+    others = ({"seed": 4}, {"recurrence": "exact"}, {"num_layers": 3}, {"input_scale": "variance"})
+    for other in (make_model(**settings) for settings in others):
         with pytest.raises(ConfigError, match="belongs to another model"):
             load_session(saved, other)
 

@@ -39,6 +39,7 @@ def test_the_benchmark_writes_a_record_and_plain_figures(tmp_path, monkeypatch, 
     assert figures["per_layer_latency_ms"] == pytest.approx(figures["forward_latency_ms"] / 2)
     assert figures["tokens_per_s"] == pytest.approx(8e3 / figures["forward_latency_ms"])
     assert figures["decode_implementation"] == "cpu"
+    assert f"{figures['memory_mb']:.1f} MiB" in shown
     record = load_record(tmp_path / "benchmark_results.json")
     assert [one.label for one in record.measurements] == ["block", "forward", "decode"]
     assert all(len(one.samples_s["warmup"]) == 3 for one in record.measurements)

@@ -43,6 +43,11 @@ def test_buckets_double_and_leave_out_what_is_empty():
     assert {one["loss"] for one in buckets} == {2.0}
 
 
+def test_help_shows_a_command_that_works(call, capsys):
+    assert call(evaluate.main, "--help") == 0
+    assert "evaluate --model RUN --data FILE" in " ".join(capsys.readouterr().out.split())
+
+
 WRONG_USE = {
     "--data is missing": ["--model=x"],
     "/nowhere does not exist": ["--model=x", "--data=/nowhere"],

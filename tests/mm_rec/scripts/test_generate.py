@@ -2,6 +2,7 @@ import io
 import shutil
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from mm_rec.data.tokenizers import train_tokenizer
 from mm_rec.scripts import generate
@@ -41,7 +42,8 @@ def test_a_damaged_newest_checkpoint_is_passed_over(call, trained_run, tmp_path,
     folder = shutil.copytree(trained_run, tmp_path / "run")
     (folder / "step-00000004" / "model.safetensors").unlink()
     assert call(generate.main, f"--model={folder}", *FIXED) == 0
-    first = capsys.readouterr().out
+    first, told = capsys.readouterr()
+    assert "step-00000004 is damaged: model.safetensors is missing; trying the" in told
     assert call(generate.main, f"--model={folder / 'step-00000002'}", *FIXED) == 0
     assert capsys.readouterr().out == first
 
@@ -59,6 +61,35 @@ def test_wrong_use_is_one_line_and_status_2(call, capsys, message):
     assert call(generate.main, *WRONG_USE[message]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+def test_a_model_of_another_architecture_is_refused(call, trained_run, tmp_path, capsys):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    folder = shutil.copytree(trained_run / "step-00000004", tmp_path / "gpt2")
+    shape = {"vocab_size": 50, "n_embd": 8, "n_layer": 1, "n_head": 1}
+    GPT2LMHeadModel(GPT2Config(**shape)).save_pretrained(folder)
+    capsys.readouterr()
+    assert call(generate.main, f"--model={folder}", *FIXED) == 2
+    assert "it holds a model of the kind 'gpt2'; expected 'mm_rec'" in capsys.readouterr().err
+
+
+def test_a_model_without_some_of_its_weights_is_refused(call, trained_run, tmp_path, capsys):
+    folder = shutil.copytree(trained_run / "step-00000004", tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert call(generate.main, f"--model={folder}", *FIXED) == 2
+    assert "weights are missing: model.norm.weight; train or copy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_model_folder_with_a_file_cut_off_is_refused(call, trained_run, tmp_path, capsys, name):
+    folder = shutil.copytree(trained_run / "step-00000004", tmp_path / "model")
+    data = (folder / name).read_bytes()
+    (folder / name).write_bytes(data[: len(data) // 2])
+    assert call(generate.main, f"--model={folder}", *FIXED) == 2
+    assert "cannot be" in capsys.readouterr().err
 
 
 def test_a_session_of_another_model_is_refused(call, trained_run, tmp_path, capsys):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,10 @@ from safetensors.torch import load_file
 
 from mm_rec.core.quantization import load_int8
 from mm_rec.scripts import pretrain
+from mm_rec.training.configuration import TrainingConfig, resolve
+from mm_rec.training.distributed import Place
 from mm_rec.training.logs import read_log
+from mm_rec.training.stopping import StopRequest
 
 ALL_FLAGS = [
     "--learning_rate=1e-3",
@@ -101,6 +105,68 @@ def test_a_run_goes_on_with_its_own_settings(train, call, tmp_path, capsys):
     assert losses(resumed) == losses(whole)
 
 
+def test_a_run_that_was_moved_takes_its_prepared_data_along(train, call, tmp_path):
+    whole = train()
+    expected = weights(whole)
+    moved = whole.rename(tmp_path / "moved")
+    shutil.rmtree(moved / "step-00000004")
+    before = (moved / "prepared" / "tokens" / "tokens.json").stat().st_ino
+    assert call(pretrain.main, f"--resume_from={moved}") == 0
+    assert_same(weights(moved), expected)
+    assert (moved / "prepared" / "tokens" / "tokens.json").stat().st_ino == before
+    assert not whole.exists()
+
+
+def test_data_prepared_elsewhere_stay_there_when_a_run_is_moved(train, call, tmp_path):
+    shared = tmp_path / "shared"
+    moved = train(f"--prepared_dir={shared}").rename(tmp_path / "moved")
+    assert call(pretrain.main, f"--resume_from={moved}", "--max_steps=5") == 0
+    assert not (moved / "prepared").exists()
+
+
+def test_a_copy_of_a_checkpoint_is_gone_on_from(train, call, tmp_path):
+    folder = train()
+    best = shutil.copytree(folder / "step-00000002", folder / "best")
+    branch = tmp_path / "branch"
+    assert call(pretrain.main, f"--resume_from={best}", f"--checkpoint_dir={branch}") == 0
+    assert_same(weights(branch), weights(folder))
+    shutil.rmtree(folder / "step-00000004")
+    assert call(pretrain.main, f"--resume_from={best}") == 0
+    assert_same(weights(branch), weights(folder))
+
+
+def test_a_branch_of_a_finished_run_trained_for_int8_is_exported_too(train, call, tmp_path, capsys):
+    folder = train("--use_qat")
+    branch = tmp_path / "branch"
+    capsys.readouterr()
+    assert call(pretrain.main, f"--resume_from={folder}", f"--checkpoint_dir={branch}") == 0
+    assert f"--model {branch}" in capsys.readouterr().out
+    assert_same(weights(branch), weights(folder))
+    assert not load_int8(branch / "int8").training
+
+
+def test_a_rate_that_cannot_be_adapted_is_noted(train, capsys):
+    train("--use_adaptive_lr", "--eval_interval=1", "--adaptive_lr_patience=2")
+    assert "3 evaluations on the way, and it takes 4 to lower the rate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 1), (signal.SIGTERM, 0)])
+def test_a_stop_while_data_are_prepared_ends_as_one_in_training(
+    text_file, tmp_path, number, status
+):
+    config = resolve(TrainingConfig(data_dir=str(text_file), checkpoint_dir=str(tmp_path)))
+    told = []
+    with StopRequest() as stop:
+        signal.raise_signal(number)
+        with pytest.raises(SystemExit) as left:
+            pretrain._prepare(config, None, Place(device=torch.device("cpu")), stop, told.append)
+    assert left.value.code == status
+    assert told == [
+        "stopped while the data were prepared; the next start goes on from what is kept"
+    ]
+    assert not list((tmp_path / "prepared").glob("token*/*.json"))
+
+
 def test_a_damaged_checkpoint_costs_its_steps_and_no_more(train, call, capsys):
     folder = train()
     expected = weights(folder)
@@ -119,8 +185,24 @@ def test_a_finished_run_can_be_made_longer(train, call):
     assert sorted(losses(folder)) == [1, 2, 3, 4, 5, 6]
 
 
+def test_the_machines_own_rate_is_that_of_the_gpu_that_trains(monkeypatch):
+    def best_product(precision, device):
+        assert precision == "bf16"
+        return SimpleNamespace(operations_per_s={"cuda:0": 7e14, "cuda:1": 3e14}[device])
+
+    ceilings = SimpleNamespace(best_product=best_product)
+    monkeypatch.setattr("ivme.hardware.ceilings_cache.load_ceilings", lambda inventory: ceilings)
+    config = TrainingConfig(use_amp=True)
+    for index, rate in enumerate((7e14, 3e14)):
+        assert pretrain._product_rate(config, Place(device=torch.device("cuda", index))) == rate
+
+
 WRONG_USE = {
     "--max_steps 0: expected a whole number of at least 1": ["--max_steps=0"],
+    "--use_adaptive_lr: expected --eval_interval of at least 1": [
+        "--use_adaptive_lr",
+        "--eval_interval=0",
+    ],
     "argument --max_steps: invalid int value: 'many'": ["--max_steps=many"],
     "unrecognized arguments: --use_magic": ["--use_magic"],
     "/nowhere does not exist; expected a file or folder of texts": ["--data_dir=/nowhere"],
@@ -144,6 +226,12 @@ def test_wrong_use_is_one_line_and_status_2(train, capsys, message):
     lines = [line for line in told if line.startswith(("script:", "pretrain:"))]
     assert len(lines) == 1
     assert message in lines[0]
+
+
+def test_minutes_with_a_schedule_by_steps_need_a_number_of_steps(call, capsys):
+    assert call(pretrain.main, "--schedule_by=steps", "--max_minutes=10") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--schedule_by steps: expected --max_steps beside --max_minutes" in line
 
 
 def test_an_empty_file_is_refused(train, tmp_path, capsys):

@@ -1,5 +1,7 @@
 import json
 import resource
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -73,6 +75,43 @@ def test_without_any_whole_checkpoint_there_is_an_error(run_folder):
 
 def test_a_named_checkpoint_is_taken_even_if_there_are_later_ones(run_folder):
     assert load_newest(run_folder / "step-00000020", pytest.fail).state["step"] == 20
+
+
+def test_a_copy_of_a_checkpoint_under_another_name_is_taken(run_folder):
+    best = shutil.copytree(run_folder / "step-00000020", run_folder / "best")
+    found = load_newest(best, pytest.fail)
+    assert (found.folder, found.step) == (best, 20)
+
+
+def test_a_damaged_copy_is_told_and_the_checkpoint_of_its_step_used(run_folder):
+    best = shutil.copytree(run_folder / "step-00000020", run_folder / "best")
+    cut(best)
+    told = []
+    assert load_newest(best, told.append).folder.name == "step-00000020"
+    assert "best is damaged: model.safetensors does not match its checksum" in told[0]
+
+
+def test_inside_a_checkpoint_its_folder_has_its_name_all_the_same(run_folder, monkeypatch):
+    monkeypatch.chdir(run_folder / "step-00000020")
+    found = load_newest(Path("."), pytest.fail)
+    assert (found.folder, found.step) == (run_folder.resolve() / "step-00000020", 20)
+
+
+@pytest.mark.parametrize("name", ["step-lr-test", "step-", "step-²"])
+def test_a_runs_folder_may_be_called_like_a_checkpoint(run_folder, tmp_path_factory, name):
+    folder = shutil.copytree(run_folder, tmp_path_factory.mktemp("runs") / name)
+    assert load_newest(folder, pytest.fail).step == 30
+    assert list_checkpoints(folder.parent) == []
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"step": null}'])
+def test_a_copy_that_cannot_tell_its_step_is_refused(run_folder, text):
+    best = shutil.copytree(run_folder / "step-00000020", run_folder / "best")
+    (best / "training.json").write_text(text)
+    told = []
+    with pytest.raises(CheckpointError, match="best holds no checkpoint that can be read"):
+        load_newest(best, told.append)
+    assert "training.json does not match its checksum" in told[0]
 
 
 def test_a_checkpoint_of_another_version_is_refused(run_folder):

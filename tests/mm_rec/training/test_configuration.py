@@ -12,6 +12,14 @@ REFUSED = {
     "--dropout 1.0: expected a number in": {"dropout": 1.0},
     "--adaptive_lr_factor 1.5: expected a number in": {"adaptive_lr_factor": 1.5},
     "--schedule_by time: expected --max_minutes with it": {"schedule_by": "time"},
+    "--schedule_by steps: expected --max_steps beside --max_minutes": {
+        "schedule_by": "steps",
+        "max_minutes": 10,
+    },
+    "--use_adaptive_lr: expected --eval_interval of at least 1, not 0": {
+        "use_adaptive_lr": True,
+        "eval_interval": 0,
+    },
     "--parallel tp: expected one of ddp, fsdp": {"parallel": "tp"},
 }
 

@@ -58,6 +58,27 @@ def test_a_resumed_run_repeats_the_uninterrupted_one_bit_for_bit(
         assert all(torch.equal(parts[0][key], parts[1][key]) for key in parts[0])
 
 
+def test_a_branch_with_nothing_left_to_do_saves_what_it_tells_of(
+    make_trainer, make_config, tmp_path
+):
+    config = make_config()
+    make_trainer(config).run()
+    checkpoint = checkpoint_at(config.checkpoint_dir, 6)
+    branch = config.changed(checkpoint_dir=str(tmp_path / "branch"))
+    summary = make_trainer(branch, checkpoint=checkpoint).run()
+    assert summary.checkpoint == tmp_path / "branch" / "step-00000006"
+    assert checkpoint_at(branch.checkpoint_dir, 6).state["step"] == 6
+
+
+def test_a_finished_run_that_is_resumed_keeps_its_checkpoint(make_trainer, make_config):
+    config = make_config()
+    folder = make_trainer(config).run().checkpoint
+    before = folder.stat().st_ino
+    checkpoint = checkpoint_at(config.checkpoint_dir, 6)
+    assert make_trainer(config, checkpoint=checkpoint).run().checkpoint == folder
+    assert folder.stat().st_ino == before
+
+
 def test_the_loss_falls(make_trainer, make_config):
     trainer = make_trainer(make_config(max_steps=40, learning_rate=1e-2))
     summary = trainer.run()

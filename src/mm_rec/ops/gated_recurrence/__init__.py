@@ -3,13 +3,16 @@
 import torch
 from torch import Tensor
 
-from mm_rec.ops.checks import check_choice, check_mask, check_sequences, check_state
+from mm_rec.ops.checks import (
+    INPUT_SCALES,
+    check_choice,
+    check_mask,
+    check_sequences,
+    check_state,
+)
 from mm_rec.ops.direct import directly, with_gradient
 from mm_rec.ops.dispatch import choose_implementation, load
 from mm_rec.ops.gated_recurrence.autograd import fake_state, gradients_by, save
-
-# What i * z is multiplied by where the state keeps a: 1 - a, or sqrt(1 - a^2).
-INPUT_SCALES = ("convex", "variance")
 
 
 def gated_recurrence(

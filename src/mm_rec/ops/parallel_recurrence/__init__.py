@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mm_rec.errors import ShapeError
 from mm_rec.ops.checks import (
+    INPUT_SCALES,
     check_choice,
     check_mask,
     check_sequences,
@@ -18,7 +19,6 @@ from mm_rec.ops.checks import (
 )
 from mm_rec.ops.direct import directly, with_gradient
 from mm_rec.ops.dispatch import choose_implementation, load
-from mm_rec.ops.gated_recurrence import INPUT_SCALES
 from mm_rec.ops.gated_recurrence.autograd import fake_state, gradients_by, save
 
 

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ivme.ensemble.augmentation import broken_words, misspelled, without_articles, without_marks
+from ivme.ensemble.labeled_texts import own_groups
 from ivme.ensemble.tabular import TabularMembers
 from ivme.ensemble.training import TRAINERS, TabularSettings, train_tabular
 
@@ -138,16 +139,19 @@ def _leave_out(
     start_by_s: float,
 ) -> dict[str, object]:
     results: dict[str, object] = {}
+    rows = train + valid
+    belongs = own_groups([row.get("group") for row in rows])
     for value in sorted({row[column] for row in train} - {HUMAN}):
-        groups = {row.get("group", "") for row in train + valid if row[column] == value}
-        unseen = [row for row in train + valid if row.get("group", "") in groups]
+        groups = {one for one, row in zip(belongs, rows, strict=True) if row[column] == value}
+        unseen = [row for one, row in zip(belongs, rows, strict=True) if one in groups]
+        rest = [row for one, row in zip(belongs, train, strict=False) if one not in groups]
         counts = [sum(row["label"] == label for row in unseen) for label in labels]
         if min(counts) < FEWEST_TEXTS:
             continue
         if time.perf_counter() > start_by_s:
             print(f"without {value}: not trained, no time left", flush=True)
             continue
-        members, _ = fit([row for row in train if row.get("group", "") not in groups])
+        members, _ = fit(rest)
         results[value] = _judged(f"without {value}", members, unseen, labels)
     return results
 

@@ -113,6 +113,23 @@ def test_evaluation_prints_every_judge_and_keeps_record_and_card(ivme, model, te
     assert "How well the ensemble tells AI from Human" in page.read_text()
 
 
+def test_a_record_in_the_place_of_a_file_of_the_ensemble_is_refused(ivme, model, texts, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(model, folder)
+    for name in ("evaluation.json", "manifest.json", "tabular/manifest.json"):
+        kept = (folder / name).read_bytes()
+        outcome = ivme("ensemble", "evaluate", folder, "--data", texts, "-o", folder / name)
+        assert outcome.status == 2
+        assert "it is part of the ensemble; name another file, or give --card" in outcome.stderr
+        assert (folder / name).read_bytes() == kept
+    outcome = ivme("ensemble", "evaluate", folder, "--data", texts, "-o", folder / "own.json")
+    assert outcome.status == 0
+    outcome = ivme("ensemble", "compile", folder, "--data", texts)
+    assert outcome.status == 0
+    (folder / "own.json").write_text("{}")
+    assert ivme("ensemble", "predict", folder, "hm", "--threads", 1).status == 0
+
+
 def test_a_text_gets_an_answer_for_people_or_as_json(ivme, model, pipe):
     text = "moreover the crucial landscape of delve and robust tapestry ensure"
     outcome = ivme("ensemble", "predict", model, text, "--details", "--threads", 1)
@@ -170,6 +187,28 @@ def test_the_demo_says_that_it_is_one(ivme, tmp_path, monkeypatch):
     assert "A demo" in (folder / "MODEL_CARD.md").read_text()
 
 
+def test_a_demo_is_judged_on_the_texts_that_it_was_not_trained_on(ivme, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo_texts, "GENERATORS", ("word-pairs",))
+    folder, record = tmp_path / "model", tmp_path / "record.json"
+    arguments = ("--members", "GLM", "--threads", 1, "--seed", 3)
+    assert ivme("ensemble", "train", *arguments, "-o", folder).status == 0
+    outcome = ivme("ensemble", "evaluate", folder, "-o", record, "--threads", 1)
+    assert outcome.status == 0
+    assert "was not trained on the texts of this demo" not in outcome.stdout
+    in_training, again = load_record(folder / "evaluation.json"), load_record(record)
+    for one, other in zip(in_training.measurements, again.measurements, strict=True):
+        scores = [each.facts["classification"]["scores"] for each in (one, other)]
+        assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+
+
+def test_an_ensemble_of_other_texts_is_judged_on_the_demo_with_a_note(ivme, model, monkeypatch):
+    monkeypatch.setattr(demo_texts, "GENERATORS", ("word-pairs",))
+    outcome = ivme("ensemble", "evaluate", model, "--threads", 1)
+    assert outcome.status == 0
+    said = " ".join(outcome.stdout.split())
+    assert "was not trained on the texts of this demo, but on texts.csv. Give texts" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -189,6 +228,28 @@ def test_the_demo_says_that_it_is_one(ivme, tmp_path, monkeypatch):
         (("predict", "{model}", "text", "--file", "{texts}"), "a text and --file"),
         (("predict", "{model}", "text", "--strict"), "--strict belongs to --file"),
         (("predict", "{model}", "text", "--voting", "x"), "expected one of majority, stacking"),
+        (("train", "--text-column", "text"), "--text-column belongs to --data; give both"),
+        (("train", "--label-column", "kind"), "--label-column belongs to --data"),
+        (("train", "--group-column", "kind"), "--group-column belongs to --data"),
+        (
+            ("train", "--data", "{texts}", "--members", "DRF,GLM", "--budget", "9"),
+            "--budget belongs to the members BERT and RoBERTa",
+        ),
+        (
+            ("train", "--data", "{texts}", "--members", "DRF,GLM", "--search", "9"),
+            "--search belongs to transformers",
+        ),
+        (("evaluate", "{model}", "--text-column", "text"), "--text-column belongs to --data"),
+        (("evaluate", "{model}", "--label-column", "kind"), "--label-column belongs to --data"),
+        (("evaluate", "{model}", "--domain-column", "kind"), "--domain-column belongs to --data"),
+        (
+            ("predict", "{model}", "--file", "{texts}", "-o", "{nowhere}.csv", "--json"),
+            "--json belongs to a text; --file writes what",
+        ),
+        (("compile", "{model}", "--mojo", "DRF=x", "--text-column", "a"), "-column belongs to --d"),
+        (("compile", "{model}", "--mojo", "DRF=x", "--label-column", "a"), "-column belongs to -"),
+        (("compile", "{model}", "--mojo", "DRF=x", "--threads", "1"), "--threads belongs to --da"),
+        (("compile", "{model}", "--mojo", "DRF=x", "--h2o-url", "http://x"), "belongs to --h2o-m"),
         (("compile", "{model}"), "nothing to compile; give labeled texts"),
         (("compile", "{model}", "--mojo", "DRF"), "--mojo DRF: expected NAME=..."),
         (("compile", "{model}", "--search", "9"), "--search belongs to --data"),

@@ -67,6 +67,42 @@ def test_a_mojo_takes_the_place_of_a_member(ensemble_of_mojos, tmp_path):
     assert told[0].endswith("gbm_2.zip...")
 
 
+def test_what_was_replaced_before_stays_named(ensemble_of_mojos, tmp_path):
+    folder = ensemble_of_mojos
+    texts = tuple(f"text {number}" for number in range(20))
+    labels = EnsembleFolder.read(folder).labels * 10
+    data = LabeledTexts(texts=texts, labels=labels)
+    for job in (
+        CompileJob(mojos={"DRF": FIXTURES / "gbm_2.zip"}),
+        CompileJob(mojos={"GLM": FIXTURES / "drf_2.zip"}),
+        CompileJob(data=data),
+    ):
+        compiled = compile_ensemble(folder, folder, job)
+    assert compiled.training["compiled"]["members"] == {"DRF": "gbm_2.zip", "GLM": "drf_2.zip"}
+
+
+def test_files_of_others_stay_unbound(ensemble_of_mojos, tmp_path):
+    folder, job = ensemble_of_mojos, CompileJob(mojos={"DRF": FIXTURES / "gbm_2.zip"})
+    (folder / "runs").mkdir()
+    (folder / "runs" / "mine.json").write_text("{}")
+    elsewhere = compile_ensemble(folder, tmp_path / "new", job)
+    assert not (tmp_path / "new" / "runs").exists()
+    in_place = compile_ensemble(folder, folder, job)
+    assert in_place.content_hash == elsewhere.content_hash
+    assert "runs/mine.json" not in in_place.files
+    (folder / "runs" / "mine.json").write_text("changed")
+    EnsembleFolder.read(folder).check()
+
+
+def test_few_texts_leave_the_stacking_out_and_say_so(ensemble_of_mojos, tmp_path):
+    labels, lines = EnsembleFolder.read(ensemble_of_mojos).labels * 4, []
+    data = LabeledTexts(texts=tuple(f"text {at}" for at in range(8)), labels=labels)
+    job = CompileJob(data=data)
+    compiled = compile_ensemble(ensemble_of_mojos, tmp_path / "new", job, lines.append)
+    assert compiled.stacking is None
+    assert lines[-1] == "No stacking: a label has 4 validation texts, and it takes 5"
+
+
 def test_a_mojo_is_bound_by_names_among_other_features():
     mojo = read_mojo(FIXTURES / "gbm_2.zip")
     features = features_of(["another", *EXPECTED["columns"]])
@@ -116,6 +152,7 @@ def test_texts_settle_plans_thresholds_and_stacking_anew(small_ensemble, tmp_pat
     assert compiled.stacking.members == compiled.member_names
     assert compiled.group_of("BERT").threshold is not None
     assert compiled.training["compiled"]["BERT"]["how"] == "quick"
+    assert "members" not in compiled.training["compiled"]
     group = compiled.open_group("BERT")
     assert group.score_batch(["moreover"])["BERT"].shape == (1, 2)
     group.close()

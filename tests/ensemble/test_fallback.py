@@ -46,7 +46,8 @@ def test_a_cut_that_helps_is_noted_with_every_answer(small_ensemble):
     group = CarefulGroup("BERT", open_group, allow_shorter=True, threads=1, device="cpu")
     for _ in range(2):
         _, notes = group.score(TEXTS[:1])
-        assert notes == ("BERT ran out of memory: texts are cut to 256 tokens",)
+        assert notes == ()  # it holds of all further answers, and is no note on this call
+        assert group.taken == ("BERT ran out of memory: texts are cut to 256 tokens",)
     assert len(opener.asked) == 2
 
 
@@ -69,8 +70,8 @@ def test_weights_that_do_not_fit_the_gpu_are_opened_on_the_processor(small_ensem
         return opener(name, **arguments)
 
     group = CarefulGroup("BERT", open_group, allow_shorter=True, threads=1, device="cuda")
-    _, notes = group.score(TEXTS[:1])
-    assert notes == ("BERT ran out of memory on its device: it runs on the processor",)
+    group.score(TEXTS[:1])
+    assert group.taken == ("BERT ran out of memory on its device: it runs on the processor",)
 
 
 def test_steps_that_change_nothing_are_left_out(small_ensemble):

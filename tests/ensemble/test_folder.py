@@ -44,9 +44,17 @@ def test_a_pickle_in_the_folder_is_refused_by_name(folder, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["../part.json", "/etc/passwd.json", "sub/part.json", "part.pkl", "..\\part.json"]
+    "name",
+    [
+        "../part.json",
+        "/etc/passwd.json",
+        "sub/part.json",
+        "part.pkl",
+        "part.onnx",
+        "..\\part.json",
+    ],
 )
-def test_a_manifest_that_names_files_elsewhere_is_refused(folder, name):
+def test_a_manifest_that_names_files_elsewhere_or_of_other_kinds_is_refused(folder, name):
     change_manifest(folder, files={name: "0"})
     with pytest.raises(UsageError, match="names the file"):
         read_manifest(folder, "test")

@@ -90,6 +90,7 @@ def test_one_label_only_is_refused():
     ("changes", "message"),
     [
         ({"labels": ("a",)}, "100 texts with 1 labels"),
+        ({"groups": ("one",) * 99}, "100 texts with 99 groups; expected one for each"),
         ({"texts": (), "labels": ()}, "0 texts with 0 labels"),
         ({"texts": (" \n",) * 100}, "100 texts are empty; leave them out"),
     ],

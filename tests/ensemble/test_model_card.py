@@ -1,5 +1,6 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 from ivme.ensemble.ensemble_folder import EnsembleFolder
@@ -7,6 +8,7 @@ from ivme.ensemble.evaluation import evaluate
 from ivme.ensemble.evaluation_record import evaluation_record
 from ivme.ensemble.labeled_texts import LabeledTexts
 from ivme.ensemble.model_card import model_card
+from ivme.ensemble.stacking_fitting import fit_stacking
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,18 @@ def test_the_card_says_what_was_measured_and_what_it_must_not_be_used_for(evalua
         assert part in card
     assert "A demo: no." in card
     assert evaluated[0].content_hash[:16] in card
+
+
+def test_the_card_says_where_the_probability_comes_from(evaluated):
+    ensemble, record = evaluated
+    assert ensemble.stacking is None
+    assert "the mean of the members, and not calibrated" in model_card(ensemble, record)
+    assert "comes from stacking" not in model_card(ensemble, record)
+    shares = np.array([[0.9, 0.1], [0.2, 0.8]] * 5)
+    tables = dict.fromkeys(ensemble.member_names, shares)
+    stacking = fit_stacking(tables, np.array([0, 1] * 5), ensemble.labels)
+    card = model_card(dataclasses.replace(ensemble, stacking=stacking), record)
+    assert "the calibrated probability beside it comes from stacking" in card
 
 
 def test_labels_that_are_not_about_authors_get_no_words_about_them(evaluated):

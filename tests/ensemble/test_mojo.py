@@ -10,6 +10,8 @@ import pytest
 from ivme.ensemble.features import NgramBlock, NgramSettings, TfidfFeatures
 from ivme.ensemble.mojo import read_mojo
 from ivme.ensemble.rows import rows_from_dense
+from ivme.ensemble.style import StyleBlock, style_names
+from ivme.ensemble.tabular import TabularMembers
 from ivme.errors import UsageError
 
 FIXTURES = Path(__file__).parent / "fixtures" / "mojo"  # written by H2O 3.46.0.6
@@ -36,6 +38,21 @@ def test_a_mojo_is_bound_to_features_with_its_columns():
     features = features_of(tuple(EXPECTED["columns"]))
     member = read_mojo(FIXTURES / "drf_2.zip").bound_to(features)
     assert member.features_hash == features.content_hash
+
+
+def test_a_mojo_of_plain_ngrams_is_bound_to_features_with_style():
+    plain = features_of(tuple(EXPECTED["columns"]))
+    count = len(style_names())
+    style = StyleBlock(
+        names=style_names(), means=np.zeros(count), deviations=np.ones(count), weight=0.1
+    )
+    features = TfidfFeatures(plain.blocks, style)
+    mojo = read_mojo(FIXTURES / "drf_2.zip")
+    member = mojo.bound_to(features)
+    TabularMembers(features=features, labels=mojo.labels, members={"DRF": member})
+    text = " ".join(EXPECTED["columns"][:5])
+    found = member.probabilities(features.transform(text))
+    assert np.array_equal(found, mojo.member.probabilities(plain.transform(text)))
 
 
 def test_features_in_another_order_are_refused():

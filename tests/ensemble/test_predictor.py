@@ -215,8 +215,23 @@ def test_a_batch_that_does_not_fit_is_answered_in_parts_and_says_so(small_ensemb
     with Predictor.load(small_ensemble, open_group=opener) as predictor:
         answers = predictor.predict_batch(MIXED, details=True)
     note = "BERT ran out of memory on 12 texts: they ran 3 at a time"
-    assert all(answer["details"]["notes"][0] == note for answer in answers)
+    assert all(note in answer["details"]["notes"] for answer in answers)
     assert all(answer["ensemble"]["total_models"] == 4 for answer in answers)
+
+
+def test_a_kept_answer_keeps_no_note_on_the_call_that_made_it(small_ensemble):
+    opener = Opener(small_ensemble, {"BERT": out_of_memory_over(3)})
+    with Predictor.load(small_ensemble, open_group=opener) as predictor:
+        first = predictor.predict_batch(MIXED, details=True)[0]["details"]
+        again = predictor.predict_all(MIXED[0], details=True)["details"]
+    mean = "the probability is the mean of the members: no calibration was trained"
+    assert first["notes"] == [
+        mean,
+        "BERT ran out of memory on 12 texts: they ran 3 at a time",
+        "times are shares of a batch of 12 texts",
+    ]
+    assert again["cached"]
+    assert again["notes"] == [mean]
 
 
 @pytest.mark.parametrize("name", ["BERT/artefact/model.safetensors", "tabular/DRF.safetensors"])

@@ -15,7 +15,7 @@ from ivme.ensemble.labeled_texts import LabeledTexts
 from ivme.ensemble.predictor import Predictor
 from ivme.ensemble.train import EnsembleSettings, train_ensemble
 from ivme.ensemble.trainers.settings import MemberSettings
-from ivme.ensemble.training import TabularSettings
+from ivme.ensemble.training import TabularSettings, train_tabular
 from ivme.ensemble.transformer_opening import open_weights
 from ivme.ensemble.transformer_plan import PlanSettings
 from ivme.ensemble.transformer_settings import TransformerSettings
@@ -166,16 +166,42 @@ def test_without_validation_texts_some_are_held_out(tmp_path):
     assert found.group_names == ("tabular",)
 
 
-def test_groups_stay_together_and_reach_the_tabular_members(tmp_path):
+def test_groups_stay_together_and_reach_the_tabular_members(tmp_path, monkeypatch):
     plain = styled(200)
     grouped = LabeledTexts(
-        texts=plain.texts,
+        texts=tuple(f"{text} number {at}" for at, text in enumerate(plain.texts)),
         labels=plain.labels,
         groups=tuple(f"group {number // 2}" for number in range(200)),
     )
-    found = train_ensemble(TABULAR_ONLY, grouped, folder=tmp_path / "model")
-    assert sum(found.training["train"]["texts"].values()) % 2 == 0
-    assert found.open_group("tabular").score_batch(["well"])["GLM"].shape == (1, 2)
+    given = {}
+
+    def train_and_tell(texts, labels, **settings):
+        given.update(settings, texts=texts)
+        return train_tabular(texts, labels, **settings)
+
+    monkeypatch.setattr(train, "train_tabular", train_and_tell)
+    train_ensemble(TABULAR_ONLY, grouped, folder=tmp_path / "model")
+    group_of = dict(zip(grouped.texts, grouped.groups, strict=True))
+    assert given["groups"] == tuple(group_of[text] for text in given["texts"])
+    held_out = {group_of[text] for text in given["validation"][0]}
+    assert held_out
+    assert not held_out & set(given["groups"])
+
+
+def test_a_label_in_one_group_is_refused_before_transformers_are_trained(tmp_path):
+    plain, lines = styled(200), []
+    groups = tuple("all of it" if label == "human" else "" for label in plain.labels)
+    grouped = LabeledTexts(texts=plain.texts, labels=plain.labels, groups=groups)
+    settings = EnsembleSettings(tabular=SMALL, transformers={"BERT": TINY, "RoBERTa": TINY})
+    with pytest.raises(UsageError, match=r"texts of the label 'human' .* in 'all of it'; give"):
+        train_ensemble(
+            settings,
+            grouped,
+            styled(60, seed=1),
+            folder=tmp_path / "model",
+            progress=lines.append,
+        )
+    assert not [line for line in lines if line.startswith("Training")]
 
 
 def test_three_labels_and_one_transformer_are_trained(tmp_path):
@@ -261,6 +287,10 @@ def test_a_training_that_fails_leaves_nothing_behind(tmp_path):
         (
             {"language_models": (FrozenLMSettings(base="gpt2"), FrozenLMSettings(base="gpt2"))},
             "language model 'gpt2' is given twice",
+        ),
+        (
+            {"language_models": tuple(FrozenLMSettings(base=base) for base in "abcd")},
+            r"9 members \(BERT, RoBERTa, LM, LM2, LM3, LM4, DRF, GBM, GLM\); at most 8 can be",
         ),
     ],
 )

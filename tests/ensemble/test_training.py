@@ -39,6 +39,30 @@ def test_three_labels_are_told_apart_and_progress_is_told(tmp_path):
     assert trained.thresholds == dict.fromkeys(scores)
 
 
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (["a"] * 3 + ["b"] * 37, r"the 3 texts of the label 'x' .* they are in 'a'; give"),
+        (None, None),
+        ([""] * 40, None),
+    ],
+)
+def test_a_label_must_not_be_left_out_of_what_scores_learn_from(tmp_path, groups, message):
+    texts, labels = [f"some words {at} and more" for at in range(40)], ["x"] * 3 + ["y"] * 37
+    settings = replace(SMALL, members=("GLM",))
+    if message is None:
+        train_tabular(texts, labels, folder=tmp_path, settings=settings, groups=groups)
+        return
+    with pytest.raises(UsageError, match=message):
+        train_tabular(texts, labels, folder=tmp_path, settings=settings, groups=groups)
+
+
+def test_a_label_with_one_text_is_refused(tmp_path):
+    texts, labels = [f"some words {at} and more" for at in range(40)], ["x"] + ["y"] * 39
+    with pytest.raises(UsageError, match="1 texts of the label 'x', which are too few; give 2"):
+        train_tabular(texts, labels, folder=tmp_path, settings=SMALL)
+
+
 def test_labels_may_be_numbers(tmp_path):
     texts, labels = styled_texts(120, ("human", "machine"))
     numbers = [labels[i] == "human" for i in range(len(labels))]

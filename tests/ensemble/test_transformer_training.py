@@ -136,6 +136,16 @@ def test_wide_bases_are_tuned_at_lower_rates():
     assert TransformerSettings().rate_for(768) == 5e-4
 
 
+@pytest.mark.parametrize(("first", "letters"), [(0x4E00, 5000), (0x0E01, 46)])
+def test_every_part_of_a_text_without_blanks_comes_into_windows(first, letters):
+    text = "".join(chr(first + at % letters) for at in range(5000))
+    windows = [window_of(text, random.Random(seed), 90, 0.0) for seed in range(80)]
+    assert all(one in text for one in windows)
+    assert all(90 <= len(one) <= 8 * 90 for one in windows)
+    beginnings = sum(text.startswith(one) for one in windows)
+    assert 0.15 < beginnings / 80 < 0.5
+
+
 def test_windows_are_runs_of_words_with_their_blanks():
     chance = random.Random(0)
     text = "  ".join(f"word{number}" for number in range(200))

@@ -1,6 +1,6 @@
 import pytest
 
-from ivme.ensemble.words import count_words, has_fewer_words
+from ivme.ensemble.words import count_words, has_fewer_words, word_spans
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,16 @@ def test_words_are_counted_in_scripts_with_and_without_spaces(text: str, words: 
 def test_a_text_of_many_words_counts_them_all() -> None:
     assert count_words("word " * 350) == 350
     assert count_words("字" * 100) == 50
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("It's a  fact,\nno?", ["It's", "a", "fact,", "no?"]),
+        ("我们今天 Python语言。", ["我们", "今天", "Python", "语言", "。"]),
+        ("ภาษาไทยง่าย", ["ภาษา", "ไทยง่", "าย"]),
+        (" \t", []),
+    ],
+)
+def test_spans_hold_all_but_blanks_and_divide_what_has_none(text: str, parts: list[str]) -> None:
+    assert [text[start:end] for start, end in word_spans(text)] == parts

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ivme.cli.arguments import refuse_without
 from ivme.cli.ensemble_progress import timed_lines
 
 
@@ -19,8 +20,12 @@ def compile_members(
             "machine, judged on them, and thresholds and stacking are fitted to them."
         ),
     ] = None,
-    text_column: Annotated[str, typer.Option(help="Column with the texts.")] = "text",
-    label_column: Annotated[str, typer.Option(help="Column with the labels.")] = "label",
+    text_column: Annotated[
+        str | None, typer.Option(help='Column with the texts; "text" unless given.')
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help='Column with the labels; "label" unless given.')
+    ] = None,
     mojo: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=ZIP", help="Take this MOJO as DRF, GBM or GLM; may repeat."),
@@ -54,15 +59,20 @@ def compile_members(
     from ivme.cli.ensemble_train import all_threads, plan_threads
     from ivme.ensemble.compiling import CompileJob, compile_ensemble
     from ivme.ensemble.ensemble_folder import TABULAR, EnsembleFolder
-    from ivme.ensemble.text_table import read_table
+    from ivme.ensemble.text_table import LABEL_COLUMN, TEXT_COLUMN, read_table
     from ivme.ensemble.transformer_plan import PlanSettings
-    from ivme.errors import UsageError
 
-    if search is not None and data is None:
-        raise UsageError("--search belongs to --data, on which plans are judged; give texts too")
+    if data is None:
+        columns = {"--text-column": text_column, "--label-column": label_column}
+        refuse_without("--data", {**columns, "--search": search, "--threads": threads})
+    if not h2o_model:
+        refuse_without("--h2o-model", {"--h2o-url": h2o_url})
     groups = EnsembleFolder.read(folder, verify=False).groups
     transformers = sum(group.kind != TABULAR for group in groups)
-    names = {"text_column": text_column, "label_column": label_column}
+    names = {
+        "text_column": text_column or TEXT_COLUMN,
+        "label_column": label_column or LABEL_COLUMN,
+    }
     job = CompileJob(
         mojos={name: Path(path) for name, path in _pairs(mojo, "--mojo").items()},
         h2o_models=_pairs(h2o_model, "--h2o-model"),

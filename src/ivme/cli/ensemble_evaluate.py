@@ -2,23 +2,29 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ivme.cli.arguments import refuse_without
 from ivme.cli.ensemble_progress import changing_line
 from ivme.cli.handing_over import check_writable, show_and_keep
 from ivme.cli.printing import notices, print_table, results
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from ivme.ensemble.ensemble_folder import EnsembleFolder
     from ivme.ensemble.labeled_texts import LabeledTexts
     from ivme.measure.records import Record
 
 DEMO_NOTE = (
     "A demo: the texts are Python's documentation, and what small models trained on it wrote. "
     "Figures on them say nothing of what people and large models write."
+)
+STRANGE_NOTE = (
+    "The ensemble was not trained on the texts of this demo, but on {source}. Give texts of the "
+    "kind that it is for with --data."
 )
 
 
@@ -30,8 +36,12 @@ def evaluate(
         Path | None,
         typer.Option(help="Labeled texts: .csv, .tsv or .jsonl; those of the demo unless given."),
     ] = None,
-    text_column: Annotated[str, typer.Option(help="Column with the texts.")] = "text",
-    label_column: Annotated[str, typer.Option(help="Column with the true labels.")] = "label",
+    text_column: Annotated[
+        str | None, typer.Option(help='Column with the texts; "text" unless given.')
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help='Column with the true labels; "label" unless given.')
+    ] = None,
     domain_column: Annotated[
         str | None, typer.Option(help="Column with kinds of texts, to be told apart.")
     ] = None,
@@ -62,10 +72,14 @@ def evaluate(
     from ivme.ensemble.evaluation import evaluate as judge
     from ivme.ensemble.evaluation_record import evaluation_record
 
+    columns = {"text": text_column, "label": label_column, "domain": domain_column}
+    if data is None:
+        refuse_without("--data", {f"--{name}-column": one for name, one in columns.items()})
     check_writable(output, data)
     with changing_line() as tell:
         ensemble = EnsembleFolder.read(folder)
-        texts, domains, notes = _texts(data, text_column, label_column, domain_column, tell)
+        _check_not_of_ensemble(output, ensemble)
+        texts, domains, notes = _texts(ensemble, data, columns, tell)
         evaluation = judge(
             ensemble,
             texts,
@@ -87,27 +101,51 @@ def evaluate(
         notices().print(f"wrote the model card of {folder}", markup=False)
 
 
+def _check_not_of_ensemble(output: Path | None, ensemble: "EnsembleFolder") -> None:
+    """Raise UsageError, before any work, if a record there would make the ensemble unreadable."""
+    from ivme.ensemble.folder import MANIFEST
+    from ivme.errors import UsageError
+
+    bound = [(ensemble.path / name).resolve() for name in (MANIFEST, *ensemble.files)]
+    if output is not None and output.resolve() in bound:
+        raise UsageError(
+            f"cannot write {output}: it is part of the ensemble; name another file, or give --card "
+            "instead, which keeps the record in the ensemble's folder"
+        )
+
+
 def _texts(
+    ensemble: "EnsembleFolder",
     data: Path | None,
-    text_column: str,
-    label_column: str,
-    domain_column: str | None,
+    columns: "Mapping[str, str | None]",
     progress: "Callable[[str], None]",
 ) -> "tuple[LabeledTexts, tuple[str, ...] | None, tuple[str, ...]]":
     """Return texts, domains and what to say of them: from the file, or those of the demo."""
-    from ivme.ensemble.text_table import read_domains, read_table
+    from ivme.ensemble.text_table import LABEL_COLUMN, TEXT_COLUMN, read_domains, read_table
 
     if data is None:
-        from ivme.ensemble.demo_texts import demo_texts
-
-        demo = demo_texts(progress=progress)
-        return demo.valid, demo.valid_domains, (DEMO_NOTE,)
+        return _demo(ensemble.training, progress)
     progress(f"Reading {data}...")
-    domains = None
-    texts = read_table(data, text_column=text_column, label_column=label_column)
-    if domain_column is not None:
-        domains = read_domains(data, domain_column, text_column=text_column)
+    domains, text_column = None, columns["text"] or TEXT_COLUMN
+    texts = read_table(data, text_column=text_column, label_column=columns["label"] or LABEL_COLUMN)
+    if columns["domain"] is not None:
+        domains = read_domains(data, columns["domain"], text_column=text_column)
     return texts, domains, ()
+
+
+def _demo(
+    training: "Mapping[str, Any]", progress: "Callable[[str], None]"
+) -> "tuple[LabeledTexts, tuple[str, ...], tuple[str, ...]]":
+    """Return the texts that a demo of the ensemble's own seed was not trained on."""
+    from ivme.ensemble.demo_texts import demo_texts
+    from ivme.ensemble.train import text_counts
+
+    demo = demo_texts(training.get("seed", 0), progress=progress)
+    trained_on = training.get("train", {})
+    notes = [DEMO_NOTE]
+    if trained_on != text_counts(demo.train):
+        notes.append(STRANGE_NOTE.format(source=trained_on.get("source", "others")))
+    return demo.valid, demo.valid_domains, tuple(notes)
 
 
 def keep_in_folder(ensemble: object, record: "Record") -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ivme.cli.arguments import refuse_without
 from ivme.cli.ensemble_progress import changing_line
 from ivme.cli.handing_over import check_writable
 from ivme.cli.printing import notices, results
@@ -73,8 +74,14 @@ def predict(
 
     A run over a file that was stopped goes on where its output ends: give the same command again.
     """
+    from ivme.errors import UsageError
+
     written = None if file is not None else _text(text)
     _check_use(text, file, column=column, strict=strict, overwrite=overwrite)
+    if json and file is not None and output is not None:
+        raise UsageError(
+            f"--json belongs to a text; --file writes what {output} ends in: leave it out"
+        )
     check_writable(output)
     settings = {"threads": threads, "device": device, "allow_shorter": allow_shorter}
     with _loaded(folder, voting=voting, **settings) as predictor:
@@ -126,10 +133,8 @@ def _check_use(
 
     if text is not None and file is not None:
         raise UsageError(f"a text and --file {file}; give one of them")
-    given = {"--column": column is not None, "--strict": strict, "--overwrite": overwrite}
-    for option, is_given in given.items():
-        if is_given and file is None:
-            raise UsageError(f"{option} belongs to --file; give a file, or leave it out")
+    if file is None:
+        refuse_without("--file", {"--column": column, "--strict": strict, "--overwrite": overwrite})
 
 
 def _answer_file(

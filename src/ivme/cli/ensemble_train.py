@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ivme.cli.arguments import split_names
+from ivme.cli.arguments import refuse_without, split_names
 from ivme.cli.ensemble_evaluate import DEMO_NOTE, keep_in_folder, print_evaluation
 from ivme.cli.ensemble_progress import Tell, timed_lines
 
@@ -48,8 +48,12 @@ def train(
         Path | None,
         typer.Option(help="Texts to validate on; a part of --data is held out unless given."),
     ] = None,
-    text_column: Annotated[str, typer.Option(help="Column with the texts.")] = "text",
-    label_column: Annotated[str, typer.Option(help="Column with the labels.")] = "label",
+    text_column: Annotated[
+        str | None, typer.Option(help='Column with the texts; "text" unless given.')
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help='Column with the labels; "label" unless given.')
+    ] = None,
     group_column: Annotated[
         str | None,
         typer.Option(help="Column with what belongs together; a group is never split apart."),
@@ -117,8 +121,11 @@ def train(
     from ivme.errors import UsageError
 
     check_target(folder)
+    columns = {"text": text_column, "label": label_column, "group": group_column}
     if data is None and valid is not None:
         raise UsageError(f"--valid {valid} without --data; give the texts to train on too")
+    if data is None:
+        refuse_without("--data", {f"--{name}-column": one for name, one in columns.items()})
     settings = _settings(
         members,
         {"BERT": bert, "RoBERTa": roberta},
@@ -134,7 +141,6 @@ def train(
     )
     check_bases(settings)  # before texts are made or read, which takes a minute or more
     tell = timed_lines()
-    columns = {"text": text_column, "label": label_column, "group": group_column}
     given = _given_texts(data, valid, columns, seed, tell)
     settings = replace(settings, label_names=settings.label_names or given.label_names)
     check_known_labels(settings.label_names, given.train)
@@ -157,15 +163,16 @@ def _given_texts(
 ) -> _Given:
     """Return the texts of the files, a part of --data held out without --valid; or the demo's."""
     from ivme.ensemble.labeled_texts import check_labels, hold_out, without_texts_of
-    from ivme.ensemble.text_table import read_table
+    from ivme.ensemble.text_table import LABEL_COLUMN, TEXT_COLUMN, read_table
     from ivme.ensemble.train import MOST_HELD_OUT, EnsembleSettings
 
     if data is None:
         return _demo(seed, tell)
-    assert columns["text"] is not None
-    assert columns["label"] is not None
     tell(f"Reading {data}...")
-    names = {"text_column": columns["text"], "label_column": columns["label"]}
+    names = {
+        "text_column": columns["text"] or TEXT_COLUMN,
+        "label_column": columns["label"] or LABEL_COLUMN,
+    }
     texts = read_table(data, **names, group_column=columns["group"])
     check_labels(texts, None)
     if valid is not None:
@@ -225,6 +232,10 @@ def _settings(
     if h2o_url is not None and trainer != "h2o":
         raise UsageError(f"--h2o-url {h2o_url} belongs to --trainer h2o; give both, or neither")
     transformers = [name for name in bases if name in chosen]
+    if not transformers:
+        refuse_without("the members BERT and RoBERTa", {"--budget": budget_s})
+    if not transformers and not language_models:
+        refuse_without("transformers", {"--search": search_s})
     share = None if budget_s is None or not transformers else budget_s / len(transformers)
     return EnsembleSettings(
         members=chosen,

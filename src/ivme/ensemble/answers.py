@@ -55,7 +55,8 @@ class Answer:
     """All that is known about one text.
 
     members: by name, in the ensemble's order; those that failed are missing. probability: of each
-    label. timings_ms: by member, "features" of the tabular ones, and "total".
+    label. timings_ms: by member, "features" of the tabular ones, and "total". notes: what holds
+    whenever this text is asked for; call_notes: what holds of the call that answered it alone.
     """
 
     members: Mapping[str, Choice]
@@ -65,6 +66,7 @@ class Answer:
     too_short: bool
     timings_ms: Mapping[str, float]
     notes: tuple[str, ...] = ()
+    call_notes: tuple[str, ...] = ()
     members_down: Mapping[str, str] = field(default_factory=dict)
 
     def ensemble_dict(self, labels: LabelSet) -> dict[str, Any]:
@@ -94,7 +96,7 @@ class Answer:
             "too_short": self.too_short,
             "least_words": least_words,
             "cached": cached,
-            "notes": list(self.notes),
+            "notes": [*self.notes, *self.call_notes],
             "members_down": dict(self.members_down),
         }
 

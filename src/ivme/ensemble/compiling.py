@@ -6,7 +6,7 @@ again on labeled texts, or dropped where none are given.
 """
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from ivme.ensemble.linear import LinearModel
 from ivme.ensemble.manifest import write_manifest
 from ivme.ensemble.member import Member
 from ivme.ensemble.mojo import Mojo, read_mojo
+from ivme.ensemble.stacking_fitting import stacking_if_enough
 from ivme.ensemble.tabular import TabularMembers
 from ivme.ensemble.thresholds import best_f1_threshold
 from ivme.ensemble.train import check_target
@@ -73,7 +74,8 @@ def compile_ensemble(
 ) -> EnsembleFolder:
     """Write the compiled ensemble whole or not at all, and return it; target may be the folder.
 
-    The reports of the old ensemble are not kept: its figures are not those of the new one.
+    The reports of the old ensemble are not kept: its figures are not those of the new one. Files
+    that others put into the folder stay in it, unbound; they are not copied to another target.
 
     Raises:
         UsageError: an unknown member, a model of other labels or columns, texts of other labels,
@@ -83,9 +85,25 @@ def compile_ensemble(
     check_target(target)
     _check(ensemble, job)
     with whole_folder(target) as draft:
-        shutil.copytree(ensemble.path, draft, dirs_exist_ok=True)
+        _copy(ensemble.path, draft, set(ensemble.files) - set(REPORTS))
         _Compilation(ensemble, job, draft, progress).run()
+        if target.exists() and target.samefile(ensemble.path):
+            _copy(ensemble.path, draft, _files_of_others(ensemble, draft))
     return EnsembleFolder.read(target)
+
+
+def _copy(source: Path, target: Path, names: Iterable[str]) -> None:
+    for name in names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source / name, target / name)
+
+
+def _files_of_others(ensemble: EnsembleFolder, draft: Path) -> list[str]:
+    """Return the names of files in the folder that are no part of the old or new ensemble."""
+    paths = (path for path in ensemble.path.rglob("*") if path.is_file())
+    names = (path.relative_to(ensemble.path).as_posix() for path in paths)
+    known = {*ensemble.files, *REPORTS}
+    return [name for name in names if name not in known and not (draft / name).exists()]
 
 
 def bind_by_name(mojo: Mojo, features: TfidfFeatures) -> Member:
@@ -149,12 +167,16 @@ class _Compilation:
             groups=groups,
             stacking=self._stacking(),
             least_words=self.ensemble.least_words,
-            training={**self.ensemble.training, "compiled": self.facts},
+            training={**self.ensemble.training, "compiled": self._all_facts()},
         )
         (self.draft / ENSEMBLE_FILE).write_text(content, encoding="utf-8")
-        for name in REPORTS:
-            (self.draft / name).unlink(missing_ok=True)
         write_manifest(self.draft, reports=REPORTS)
+
+    def _all_facts(self) -> dict[str, Any]:
+        """Return the facts of earlier compilations, those of this one in their places."""
+        earlier = self.ensemble.training.get("compiled", {})
+        members = {**earlier.get("members", {}), **self.facts.get("members", {})}
+        return {**earlier, **self.facts, **({"members": members} if members else {})}
 
     def _replace_members(self) -> None:
         old = TabularMembers.load(self.draft / TABULAR)
@@ -231,16 +253,15 @@ class _Compilation:
         return best_f1_threshold(table[:, 1], data.numbers(self.ensemble.labels) == 1)
 
     def _stacking(self) -> Any:
-        """Return the stacking: fitted anew on texts, dropped where its members are others now."""
+        """Return the stacking fitted anew; None without texts or with few: the old one is void."""
         if self.job.data is None:
             if self.ensemble.stacking is not None:
                 self.progress("Stacking is left out: it was fitted to the old members")
             return None
-        from ivme.ensemble.stacking_fitting import fit_stacking
-
-        self.progress("Fitting the stacking...")
         labels = self.ensemble.labels
-        return fit_stacking(self.probabilities, self.job.data.numbers(labels), labels)
+        return stacking_if_enough(
+            self.probabilities, self.job.data.numbers(labels), labels, progress=self.progress
+        )
 
 
 def _check_labels(source: str, found: tuple[str, ...], expected: tuple[str, ...]) -> None:

@@ -42,7 +42,6 @@ class CarefulGroup:
             moved = f"{name} ran out of memory on its device: it runs on the processor"
             self._steps.append(({"device": "cpu"}, moved))
         self._group: MemberGroup | None = None
-        self._is_closed = False
         self._changing = threading.RLock()
         self._taken: tuple[str, ...] = ()
 
@@ -76,7 +75,7 @@ class CarefulGroup:
             return self._group
 
     def score(self, texts: Sequence[str]) -> tuple[Probabilities, tuple[str, ...]]:
-        """Return the probabilities by each member, and notes on what it took to get them."""
+        """Return the probabilities by each member, and notes that hold of this call alone."""
         size = len(texts)
         while True:
             group = self.open()
@@ -102,13 +101,13 @@ class CarefulGroup:
         self, group: MemberGroup, texts: Sequence[str], size: int
     ) -> tuple[Probabilities, tuple[str, ...]]:
         if size == len(texts):
-            return group.score_batch(texts), self._taken
+            return group.score_batch(texts), ()
         parts = [
             group.score_batch(texts[start : start + size]) for start in range(0, len(texts), size)
         ]
         joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         note = f"{self.name} ran out of memory on {len(texts)} texts: they ran {size} at a time"
-        return joined, (*self._taken, note)
+        return joined, (note,)
 
     def _can_change(self, group: MemberGroup) -> bool:
         """Return whether another step can help; drops those that change nothing for the group.

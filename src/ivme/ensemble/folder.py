@@ -16,7 +16,7 @@ MANIFEST = "manifest.json"
 VERSION = 1
 MAX_MANIFEST_BYTES = 2**20
 MAX_FILE_BYTES = 2**31
-SUFFIXES = (".json", ".safetensors", ".onnx")
+SUFFIXES = (".json", ".safetensors")
 PICKLE_SUFFIXES = frozenset(
     (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".npy", ".npz", ".dill", ".h5")
 )

@@ -14,7 +14,7 @@ FEATURES = "features"  # that the tabular members share, in timings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judge:
+class AnswerMaker:
     """How an ensemble makes one answer of many: see ivme.ensemble.voting.decide."""
 
     member_names: tuple[str, ...]  # in the order of answers
@@ -42,7 +42,7 @@ class Judge:
             stacking=self.stacking,
         )
         timings = _timings_ms(scores.values(), seconds, len(texts))
-        notes = self._notes(scores.values(), len(texts))
+        notes, call_notes = self._notes(scores.values()), _call_notes(scores.values(), len(texts))
         return [
             Answer(
                 members={name: choice_of(one, at) for name, one in scores.items()},
@@ -54,18 +54,24 @@ class Judge:
                 too_short=has_fewer_words(text, self.least_words),
                 timings_ms=timings,
                 notes=notes,
+                call_notes=call_notes,
                 members_down=down,
             )
             for at, text in enumerate(texts)
         ]
 
-    def _notes(self, scores: Collection[Scores], texts: int) -> tuple[str, ...]:
+    def _notes(self, scores: Collection[Scores]) -> tuple[str, ...]:
         notes = list(dict.fromkeys(note for one in scores for note in one.notes))
         if self.stacking is None:
             notes.append("the probability is the mean of the members: no calibration was trained")
-        if texts > 1:
-            notes.append(f"times are shares of a batch of {texts} texts")
         return tuple(notes)
+
+
+def _call_notes(scores: Collection[Scores], texts: int) -> tuple[str, ...]:
+    notes = list(dict.fromkeys(note for one in scores for note in one.call_notes))
+    if texts > 1:
+        notes.append(f"times are shares of a batch of {texts} texts")
+    return tuple(notes)
 
 
 def choice_of(scores: Scores, at: int) -> Choice:

@@ -29,10 +29,16 @@ class LabeledTexts:
     source: str = "the data"
 
     def __post_init__(self) -> None:
-        counts = [len(self.texts), len(self.labels), len(self.groups or self.texts)]
-        if len(set(counts)) > 1 or not self.texts:
+        count = len(self.texts)
+        if len(self.labels) != count or not count:
             raise UsageError(
-                f"{self.source}: {counts[0]} texts with {counts[1]} labels; expected one for each"
+                f"{self.source}: {count} texts with {len(self.labels)} labels; expected one for "
+                "each"
+            )
+        if self.groups is not None and len(self.groups) != count:
+            raise UsageError(
+                f"{self.source}: {count} texts with {len(self.groups)} groups; expected one for "
+                "each"
             )
         empty = sum(not text.strip() for text in self.texts)
         if empty:

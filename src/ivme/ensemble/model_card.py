@@ -117,10 +117,16 @@ def _description(ensemble: EnsembleFolder, names: list[str]) -> Section:
     )
     text = (
         f"{len(rows)} classifiers read a text and each chooses one of {len(names)} labels: "
-        f"{', '.join(names)}. The majority decides; the calibrated probability beside it comes "
-        "from stacking, which weighs the members. Texts do not leave the machine that it runs on."
+        f"{', '.join(names)}. The majority decides; {_probability(ensemble)}. Texts do not leave "
+        "the machine that it runs on."
     )
     return Section(title="What it is", blocks=(Paragraph(text=text), table))
+
+
+def _probability(ensemble: EnsembleFolder) -> str:
+    if ensemble.stacking is None:
+        return "the probability beside it is the mean of the members, and not calibrated"
+    return "the calibrated probability beside it comes from stacking, which weighs the members"
 
 
 def _kind(ensemble: EnsembleFolder, group: GroupEntry, name: str) -> tuple[str, str]:

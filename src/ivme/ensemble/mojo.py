@@ -50,7 +50,10 @@ class Mojo:
                 f"features are {features.count} ({features.names[0]!r} first); give the features "
                 "that it was trained with"
             )
-        return replace(self.member, features_hash=features.content_hash)
+        # Columns are the features, or the n-grams, which stand before style and scores.
+        columns = np.arange(len(self.columns), dtype=np.int32)
+        member = self.member.reading(columns, features.count)
+        return replace(member, features_hash=features.content_hash)
 
 
 def read_mojo(path: str | Path) -> Mojo:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ivme.ensemble.answers import TOTAL, Answer, LabelSet
 from ivme.ensemble.ensemble_folder import TABULAR, EnsembleFolder, say_nothing
 from ivme.ensemble.fallback import CarefulGroup, GroupOpener
-from ivme.ensemble.judging import Judge, choice_of, nobody_answered
+from ivme.ensemble.judging import AnswerMaker, choice_of, nobody_answered
 from ivme.ensemble.result_cache import CacheStats, ResultCache
 from ivme.ensemble.running import Outcome, PlacedGroup, Placement, Scores, place, run_groups
 from ivme.ensemble.tabular import checked_text
@@ -56,7 +56,7 @@ class Predictor:
         self.content_hash = folder.content_hash
         self.placement = placement
         self.voting = voting
-        self._judge = Judge(
+        self._maker = AnswerMaker(
             member_names=folder.member_names,
             voting=voting,
             stacking=folder.stacking,
@@ -225,7 +225,7 @@ class Predictor:
         Raises:
             IvmeError: no member answered.
         """
-        [answer] = self._judge.answers([text], outcomes, seconds)
+        [answer] = self._maker.answers([text], outcomes, seconds)
         return answer
 
     async def apredict_all(self, text: str, *, details: bool = False) -> dict[str, Any]:
@@ -318,11 +318,11 @@ class Predictor:
         seconds: float,
     ) -> list[Answer]:
         """Return the answers that the outcomes make; keep them unless a member failed by chance."""
-        answers = self._judge.answers(texts, outcomes, seconds)
+        answers = self._maker.answers(texts, outcomes, seconds)
         self._down = down = dict(answers[0].members_down)
         if down.keys() <= {name for placed in self._groups for name in placed.down}:
             for key, answer in zip(keys, answers, strict=True):
-                self._cache.put(key, answer)
+                self._cache.put(key, replace(answer, call_notes=()))
         return answers
 
     def _as_dict(

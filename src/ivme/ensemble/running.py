@@ -24,7 +24,8 @@ class Scores:
     """What one member says of the texts.
 
     table: probabilities [texts, labels]; chosen: label numbers [texts]; seconds: of the member, or
-    of its whole group where that answers at once.
+    of its whole group where that answers at once. notes: on the member; call_notes: on what it
+    took to answer these texts together.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Scores:
     chosen: NDArray[np.intp]
     seconds: float
     notes: tuple[str, ...] = ()
+    call_notes: tuple[str, ...] = ()
     shared_seconds: float = 0.0  # of the features, noted with the first member that reads them
 
 
@@ -163,17 +165,29 @@ def _score_at_once(
     careful: CarefulGroup, group: MemberGroup, texts: Sequence[str]
 ) -> Iterator[Scores]:
     start = time.perf_counter()
-    tables, notes = careful.score(texts)
-    yield from scores_of(group, tables, time.perf_counter() - start, notes)
+    tables, call_notes = careful.score(texts)
+    seconds = time.perf_counter() - start
+    yield from scores_of(group, tables, seconds, careful.taken, call_notes)
 
 
 def scores_of(
-    group: MemberGroup, tables: Probabilities, seconds: float, notes: tuple[str, ...]
+    group: MemberGroup,
+    tables: Probabilities,
+    seconds: float,
+    notes: tuple[str, ...],
+    call_notes: tuple[str, ...] = (),
 ) -> Iterator[Scores]:
     """Yield what each member of a group says, by the probabilities that it gave."""
     chosen = group.decide(tables)
     for name, table in tables.items():
-        yield Scores(name=name, table=table, chosen=chosen[name], seconds=seconds, notes=notes)
+        yield Scores(
+            name=name,
+            table=table,
+            chosen=chosen[name],
+            seconds=seconds,
+            notes=notes,
+            call_notes=call_notes,
+        )
 
 
 def _score_tabular(group: TabularGroup, texts: Sequence[str]) -> Iterator[Scores]:

@@ -4,7 +4,7 @@ Every set of members gets its own pool. Temperature and thresholds come from sco
 a pool was not fitted to: the texts are cut into folds, and each is scored by a fit to the others.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,23 @@ from ivme.errors import UsageError
 FOLDS = 5
 PENALTY = 1.0  # texts' worth of pull of each weight to that of the plain average
 TEMPERATURES = (0.2, 5.0)
+
+
+def stacking_if_enough(
+    probabilities: Mapping[str, Table],
+    label_numbers: NDArray[np.intp],
+    labels: Sequence[str],
+    *,
+    seed: int = 0,
+    progress: Callable[[str], None],
+) -> Stacking | None:
+    """Return what `fit_stacking` returns; None, which progress says, where texts are too few."""
+    fewest = int(np.bincount(label_numbers, minlength=len(labels)).min())
+    if fewest < FOLDS:
+        progress(f"No stacking: a label has {fewest} validation texts, and it takes {FOLDS}")
+        return None
+    progress("Fitting the stacking...")
+    return fit_stacking(probabilities, label_numbers, labels, seed=seed)
 
 
 def fit_stacking(

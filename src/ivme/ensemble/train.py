@@ -25,11 +25,11 @@ from ivme.ensemble.groups import MemberGroup, Probabilities, TabularGroup, Trans
 from ivme.ensemble.kept_weights import KeptWeights, hash_of_folder, hash_of_texts
 from ivme.ensemble.labeled_texts import LabeledTexts, check_labels, hold_out, without_texts_of
 from ivme.ensemble.manifest import FORMAT, write_manifest
-from ivme.ensemble.stacking import Stacking
-from ivme.ensemble.stacking_fitting import FOLDS, fit_stacking
+from ivme.ensemble.stacking import MAX_MEMBERS
+from ivme.ensemble.stacking_fitting import stacking_if_enough
 from ivme.ensemble.thresholds import best_f1_threshold
 from ivme.ensemble.trainers.settings import MEMBERS as TABULAR_MEMBERS
-from ivme.ensemble.training import TabularSettings, train_tabular
+from ivme.ensemble.training import TabularSettings, score_folds, train_tabular
 from ivme.ensemble.transformer_plan import PlanSettings, make_plan
 from ivme.ensemble.transformer_settings import FAMILIES, TransformerSettings, language_model_names
 from ivme.ensemble.transformer_training import train_transformer
@@ -50,7 +50,7 @@ class EnsembleSettings:
 
     members: some of MEMBERS, in the order of answers. language_models: each adds a member, LM, LM2
     and so on, which reads how expected texts are to a causal language model; with one, `members`
-    may be empty. label_names: label -> what people read.
+    may be empty. There are MAX_MEMBERS in all at most. label_names: label -> what people read.
     least_words: texts with fewer are called too short to judge. held_out_share: of the training
     texts, to validate on where no other texts are given. keep_weights: keep the transformers'
     weights beside their plans, for a GPU. trainer: of the tabular members, "sklearn" or "h2o".
@@ -81,6 +81,12 @@ class EnsembleSettings:
         twice = next((base for base in bases if bases.count(base) > 1), None)
         if twice is not None:
             raise UsageError(f"language model {twice!r} is given twice; give each of them once")
+        names = (*self.transformer_names, *self.tabular_names)
+        if len(names) > MAX_MEMBERS:
+            raise UsageError(
+                f"{len(names)} members ({', '.join(names)}); at most {MAX_MEMBERS} can be "
+                "combined: leave some out"
+            )
         if not 0 < self.held_out_share < 1 or self.least_words < 0:
             raise UsageError(
                 f"held_out_share={self.held_out_share}, least_words={self.least_words}; expected "
@@ -126,8 +132,8 @@ def train_ensemble(
     record of each search for a transformer's plan.
 
     Raises:
-        UsageError: one label only, a label missing or unknown in `valid`, a folder that holds
-            something else, a base that cannot be fine-tuned.
+        UsageError: one label only, a label missing or unknown in `valid`, one whose texts are all
+            in one group, a folder that holds something else, a base that cannot be fine-tuned.
         ModelNotFoundError: there is no such base.
     """
     target = Path(folder)
@@ -140,6 +146,8 @@ def train_ensemble(
             f"a name for the label {unknown[0]!r}; {train.source} has {', '.join(train.label_set)}"
         )
     train, valid = _parts(settings, train, valid, progress)
+    if settings.tabular_names and settings.tabular.has_scores:
+        score_folds(train.labels, train.groups)  # refuses groups before transformers are trained
     with whole_folder(target) as draft:
         training = _Training(settings, train, valid, draft, progress, on_search)
         training.run()
@@ -200,7 +208,13 @@ class _Training:
             labels=self.labels,
             label_names=self.settings.label_names,
             groups=groups,
-            stacking=self._stacking(),
+            stacking=stacking_if_enough(
+                self.probabilities,
+                self.truth,
+                self.labels,
+                seed=self.settings.seed,
+                progress=self.progress,
+            ),
             least_words=self.settings.least_words,
             training=self._all_facts(),
         )
@@ -288,23 +302,13 @@ class _Training:
         self.probabilities.update(found)
         return found
 
-    def _stacking(self) -> Stacking | None:
-        fewest = int(np.bincount(self.truth, minlength=len(self.labels)).min())
-        if fewest < FOLDS:
-            self.progress(
-                f"No stacking: a label has {fewest} validation texts, and it takes {FOLDS}"
-            )
-            return None
-        self.progress("Fitting the stacking...")
-        return fit_stacking(self.probabilities, self.truth, self.labels, seed=self.settings.seed)
-
     def _all_facts(self) -> dict[str, Any]:
         from ivme.measure.records import library_versions
 
         rows = np.arange(len(self.truth))
         return {
-            "train": _counts(self.train),
-            "valid": _counts(self.valid),
+            "train": text_counts(self.train),
+            "valid": text_counts(self.valid),
             "seed": self.settings.seed,
             "versions": library_versions(),
             "members": self.facts,
@@ -335,6 +339,7 @@ def _parts(
     return train, kept
 
 
-def _counts(data: LabeledTexts) -> dict[str, Any]:
+def text_counts(data: LabeledTexts) -> dict[str, Any]:
+    """Return where texts are from and how many each label has, as the description keeps it."""
     texts = {label: data.labels.count(label) for label in data.label_set}
     return {"source": Path(data.source).name, "texts": texts}

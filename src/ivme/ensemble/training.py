@@ -80,8 +80,8 @@ def train_tabular(
     other; they help the trees to trust the scores rightly.
 
     Raises:
-        UsageError: texts and labels that do not fit, one label only, an unknown trainer, or H2O
-            that cannot be reached.
+        UsageError: texts and labels that do not fit, one label only, one whose texts are all in
+            one group, an unknown trainer, or H2O that cannot be reached.
     """
     settings = settings or TabularSettings()
     if trainer not in TRAINERS:
@@ -89,8 +89,9 @@ def train_tabular(
     names, numbers = number_labels(texts, labels)
     if groups is not None and len(groups) != len(texts):
         raise UsageError(f"{len(texts)} texts with {len(groups)} groups; expected one for each")
+    folds = score_folds(labels, groups) if settings.has_scores else None
     progress("Fitting TF-IDF...")
-    features, rows, numbers = _fit_features(settings, texts, numbers, groups)
+    features, rows, numbers = _fit_features(settings, texts, numbers, folds)
     found = _train(trainer, settings, features, rows, numbers, len(names), progress)
     if validation is not None and len(names) == 2:
         found = _with_thresholds(found, features, validation, names)
@@ -125,13 +126,52 @@ def number_labels(
     return names, np.array([number_of[name] for name in written], np.intp)
 
 
+def score_folds(labels: Sequence[object], groups: Sequence[object] | None) -> NDArray[np.intp]:
+    """Return the fold of each text, [texts]: its scores in training are by models of the others.
+
+    Raises:
+        UsageError: a label that is in one fold alone, so that such a model would not know it.
+    """
+    from ivme.ensemble.trainers.score_fitting import fold_numbers
+
+    belongs = own_groups([None] * len(labels) if groups is None else groups)
+    number_of = {group: number for number, group in enumerate(dict.fromkeys(belongs))}
+    together = np.array([number_of[group] for group in belongs], np.intp)
+    names, numbers = np.unique([str(label) for label in labels], return_inverse=True)
+    folds = fold_numbers(together, numbers)
+    for number, name in enumerate(names):
+        positions = np.flatnonzero(numbers == number).tolist()
+        if len(set(folds[positions])) < 2:
+            shared = {
+                str(belongs[at])
+                for at in positions
+                if groups is not None and belongs[at] == groups[at]
+            }
+            raise UsageError(_too_close(str(name), len(positions), sorted(shared)))
+    return folds
+
+
+def _too_close(label: str, texts: int, groups: Sequence[str]) -> str:
+    """Return why a label cannot be learned whose texts are all left out at once."""
+    if not groups:
+        return f"{texts} texts of the label {label!r}, which are too few; give 2 or more"
+    return (
+        f"the {texts} texts of the label {label!r} are left out all at once where scores are "
+        f"learned, because groups stay together: they are in {', '.join(map(repr, groups))}; give "
+        "texts of the label in more groups, or train without groups"
+    )
+
+
 def _fit_features(
     settings: TabularSettings,
     texts: Sequence[str],
     numbers: NDArray[np.intp],
-    groups: Sequence[object] | None,
+    folds: NDArray[np.intp] | None,
 ) -> tuple[TfidfFeatures, FeatureRows, NDArray[np.intp]]:
-    """Return the features, and the rows and label numbers of the texts with their variants."""
+    """Return the features, and the rows and label numbers of the texts with their variants.
+
+    folds: of the texts, as `score_folds` gives them; None: no scores.
+    """
     from ivme.ensemble.trainers.score_fitting import fit_scores
     from ivme.ensemble.trainers.tfidf_fitting import fit_features
 
@@ -144,11 +184,8 @@ def _fit_features(
     copies = settings.variants + 1
     rows = features.transform_batch(augmented(texts, settings.variants, settings.sizes.seed))
     numbers = np.tile(numbers, copies)
-    if settings.has_scores:
-        belongs = own_groups([None] * len(texts) if groups is None else groups)
-        number_of = {group: number for number, group in enumerate(belongs)}
-        together = np.array([number_of[group] for group in belongs], np.intp)
-        features, rows = fit_scores(features, rows, numbers, np.tile(together, copies))
+    if folds is not None:
+        features, rows = fit_scores(features, rows, numbers, np.tile(folds, copies))
     return features, rows, numbers
 
 

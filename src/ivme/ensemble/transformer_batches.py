@@ -5,14 +5,14 @@ for texts that begin and end anywhere.
 """
 
 import random
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ivme.ensemble.augmentation import disguised
-from ivme.ensemble.groups import readable_text
+from ivme.ensemble.groups import CHARACTERS_PER_TOKEN, readable_text
 from ivme.ensemble.transformer_settings import Recipe
+from ivme.ensemble.words import word_spans
 
 if TYPE_CHECKING:
     import torch
@@ -86,7 +86,7 @@ class BatchMaker:
     def _encode(self, rows: Sequence[tuple[str, int]]) -> dict[str, Any]:
         import torch
 
-        limit = self.max_length * 32
+        limit = self.max_length * CHARACTERS_PER_TOKEN
         encoded = self.tokenizer(
             [readable_text(text, limit) for text, _ in rows],
             padding=True,
@@ -111,7 +111,7 @@ def window_of(text: str, chance: random.Random, most_words: int, shortened_share
 
     It has most_words, or as many as the text; or fewer, in a share of the cases.
     """
-    words = list(re.finditer(r"\S+", text))
+    words = word_spans(text)
     count = min(len(words), most_words)
     if chance.random() < shortened_share and count > LEAST_WORDS:
         count = max(LEAST_WORDS, round(count * chance.uniform(LEAST_PART, 1.0)))
@@ -119,4 +119,4 @@ def window_of(text: str, chance: random.Random, most_words: int, shortened_share
         return text
     is_beginning = chance.random() < BEGINNING_SHARE
     first = 0 if is_beginning else chance.randrange(len(words) - count + 1)
-    return text[words[first].start() : words[first + count - 1].end()]
+    return text[words[first][0] : words[first + count - 1][1]]

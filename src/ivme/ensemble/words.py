@@ -20,6 +20,10 @@ _IDEOGRAPH = re.compile(f"[{_IDEOGRAPHS}]")
 _MARKS = "\u0300-\u036f\u0483-\u0489\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0dff"
 _WORD = re.compile(rf"[^\W_](?:[\w{_MARKS}]|['\u2019\u2010\-](?=[^\W_]))*")
 LETTERS_PER_WORD = {"ideographs": 2, "other scripts without spaces": 4}
+_SPAN = re.compile(
+    rf"[^\s{_IDEOGRAPHS}{_UNSPACED}]+|[{_IDEOGRAPHS}]{{1,2}}"
+    rf"|(?:[{_UNSPACED}][^\s{_IDEOGRAPHS}{_UNSPACED}]*){{1,4}}"
+)
 
 
 def has_fewer_words(text: str, least: int) -> bool:
@@ -38,6 +42,14 @@ def count_words(text: str) -> int:
     two, four = LETTERS_PER_WORD.values()
     spaced = _NO_SPACES.sub(" ", text)
     return _runs(spaced) + -(-ideographs // two) + -(-others // four)
+
+
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Return start and end of each run without a space, in scripts without spaces of each word.
+
+    Signs and marks belong to runs, so that only spaces lie between them.
+    """
+    return [found.span() for found in _SPAN.finditer(text)]
 
 
 def _has_spaces(text: str) -> bool:

@@ -17,7 +17,8 @@ def fitted(labels: tuple[str, ...]):
     _, numbers = number_labels(texts, given)
     features = fit_features(texts, KINDS, style_weight=0.1, is_normalized=True)
     rows = features.transform_batch(texts)
-    return texts, numbers, *fit_scores(features, rows, numbers, np.arange(len(texts)))
+    folds = fold_numbers(np.arange(len(texts)), numbers)
+    return texts, numbers, *fit_scores(features, rows, numbers, folds)
 
 
 @pytest.mark.parametrize(("labels", "scores"), [(("a", "b"), 2), (("a", "b", "c"), 6)])
@@ -56,9 +57,23 @@ def test_features_with_style_and_scores_survive_json():
 
 def test_texts_of_a_group_are_in_one_fold():
     groups = np.repeat(np.arange(40), 3)
-    folds = fold_numbers(groups)
+    folds = fold_numbers(groups, np.arange(120) % 2)
     assert all(len(set(folds[groups == group])) == 1 for group in range(40))
     assert sorted(np.bincount(folds)) == [24] * 5
+
+
+@pytest.mark.parametrize("others", [10, 100])
+def test_each_label_is_spread_over_the_folds(others):
+    numbers = np.repeat([0, 1, 2], [others, 2, 7])
+    folds = fold_numbers(np.arange(len(numbers)), numbers)
+    assert [len(set(folds[numbers == label])) for label in range(3)] == [5, 2, 5]
+
+
+def test_a_group_of_two_labels_is_drawn_with_those_of_the_rarer_one():
+    groups = np.repeat(np.arange(60), 2)
+    numbers = np.tile([0, 1], 60)
+    numbers[10:] = 0  # the second label is in the first five groups alone
+    assert set(fold_numbers(groups, numbers)[numbers == 1]) == set(range(5))
 
 
 def test_further_columns_stand_behind_the_others():

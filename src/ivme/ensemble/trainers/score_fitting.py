@@ -24,18 +24,19 @@ def fit_scores(
     features: TfidfFeatures,
     rows: FeatureRows,
     label_numbers: NDArray[np.intp],
-    groups: NDArray[np.intp],
+    folds: NDArray[np.intp],
 ) -> tuple[TfidfFeatures, FeatureRows]:
     """Return the features with scores, and the rows with scores by models that did not see them.
 
-    rows: of `features`, which have no scores. groups: texts of one number, [rows], are in one fold.
+    rows: of `features`, which have no scores. folds: of each row, [rows], as `fold_numbers` gives
+    them; no label may be in one fold alone.
     """
     matrix = as_csr(rows)
     models, unseen = [], []
     blocks = _block_ranges(features)
     for low, high in blocks:
         models.append(_fit(matrix[:, low:high], label_numbers))
-        unseen.append(_unseen_scores(matrix[:, low:high], label_numbers, groups))
+        unseen.append(_unseen_scores(matrix[:, low:high], label_numbers, folds))
     weights = np.zeros((sum(len(one.coef_) for one in models), features.ngram_count), np.float32)
     first = 0
     for (low, high), model in zip(blocks, models, strict=True):
@@ -59,11 +60,23 @@ def with_columns(rows: FeatureRows, dense: NDArray[np.float64]) -> FeatureRows:
     )
 
 
-def fold_numbers(groups: NDArray[np.intp], folds: int = FOLDS) -> NDArray[np.intp]:
-    """Return a fold for each text, [texts], so that a group is in one and folds are alike large."""
+def fold_numbers(
+    groups: NDArray[np.intp], label_numbers: NDArray[np.intp], folds: int = FOLDS
+) -> NDArray[np.intp]:
+    """Return a fold for each text, [texts], so that a group is in one and folds are alike large.
+
+    The groups of each label are spread over the folds; one of several labels counts as one of that
+    which the fewest groups have.
+    """
     _, members = np.unique(groups, return_inverse=True)
-    order = np.random.RandomState(0).permutation(members.max() + 1)
-    return np.asarray(order[members] % folds, np.intp)
+    has_label = np.zeros((members.max() + 1, label_numbers.max() + 1), bool)
+    has_label[members, label_numbers] = True
+    rarest = np.where(has_label, has_label.sum(axis=0), len(has_label) + 1).argmin(axis=1)
+    order = np.random.RandomState(0).permutation(len(has_label))
+    ranked = order[np.argsort(rarest[order], kind="stable")]
+    fold_of = np.empty(len(ranked), np.intp)
+    fold_of[ranked] = np.arange(len(ranked)) % folds
+    return np.asarray(fold_of[members])
 
 
 def _block_ranges(features: TfidfFeatures) -> list[tuple[int, int]]:
@@ -78,9 +91,8 @@ def _fit(matrix: Any, label_numbers: NDArray[np.intp]) -> Any:
 
 
 def _unseen_scores(
-    matrix: Any, label_numbers: NDArray[np.intp], groups: NDArray[np.intp]
+    matrix: Any, label_numbers: NDArray[np.intp], folds: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    folds = fold_numbers(groups)
     rows, scores = [], []
     for fold in np.unique(folds):
         is_seen = folds != fold

@@ -1,8 +1,16 @@
 """How arguments that several commands share are read."""
 
 from collections.abc import Mapping
+from typing import Annotated
+
+import typer
 
 from ivme.errors import UsageError
+
+TextColumn = Annotated[str | None, typer.Option(help='Column with the texts; "text" unless given.')]
+LabelColumn = Annotated[
+    str | None, typer.Option(help='Column with the labels; "label" unless given.')
+]
 
 
 def split_names(text: str) -> tuple[str, ...]:

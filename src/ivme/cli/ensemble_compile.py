@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ivme.cli.arguments import refuse_without
+from ivme.cli.arguments import LabelColumn, TextColumn, refuse_without
 from ivme.cli.ensemble_progress import timed_lines
 
 
@@ -20,12 +20,8 @@ def compile_members(
             "machine, judged on them, and thresholds and stacking are fitted to them."
         ),
     ] = None,
-    text_column: Annotated[
-        str | None, typer.Option(help='Column with the texts; "text" unless given.')
-    ] = None,
-    label_column: Annotated[
-        str | None, typer.Option(help='Column with the labels; "label" unless given.')
-    ] = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
     mojo: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=ZIP", help="Take this MOJO as DRF, GBM or GLM; may repeat."),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ivme.cli.arguments import refuse_without
+from ivme.cli.arguments import LabelColumn, TextColumn, refuse_without
 from ivme.cli.ensemble_progress import changing_line
 from ivme.cli.handing_over import check_writable, show_and_keep
 from ivme.cli.printing import notices, print_table, results
@@ -36,12 +36,8 @@ def evaluate(
         Path | None,
         typer.Option(help="Labeled texts: .csv, .tsv or .jsonl; those of the demo unless given."),
     ] = None,
-    text_column: Annotated[
-        str | None, typer.Option(help='Column with the texts; "text" unless given.')
-    ] = None,
-    label_column: Annotated[
-        str | None, typer.Option(help='Column with the true labels; "label" unless given.')
-    ] = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
     domain_column: Annotated[
         str | None, typer.Option(help="Column with kinds of texts, to be told apart.")
     ] = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ivme.cli.arguments import refuse_without, split_names
+from ivme.cli.arguments import LabelColumn, TextColumn, refuse_without, split_names
 from ivme.cli.ensemble_evaluate import DEMO_NOTE, keep_in_folder, print_evaluation
 from ivme.cli.ensemble_progress import Tell, timed_lines
 
@@ -48,12 +48,8 @@ def train(
         Path | None,
         typer.Option(help="Texts to validate on; a part of --data is held out unless given."),
     ] = None,
-    text_column: Annotated[
-        str | None, typer.Option(help='Column with the texts; "text" unless given.')
-    ] = None,
-    label_column: Annotated[
-        str | None, typer.Option(help='Column with the labels; "label" unless given.')
-    ] = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
     group_column: Annotated[
         str | None,
         typer.Option(help="Column with what belongs together; a group is never split apart."),
